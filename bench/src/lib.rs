@@ -1,0 +1,1 @@
+//! Micro benches: every figure as a ratio within one interleaved run.

@@ -1,0 +1,1 @@
+//! Fold any prefix, as-of views, verification, diff, history.

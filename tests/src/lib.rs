@@ -1,0 +1,1 @@
+//! Cross-crate scenarios: models, crash simulation, real databases, an independent reader.
