@@ -95,7 +95,7 @@ impl<T: Clone> Edit<T> for Put<T> {
         }
         Some(
             leaf.0
-                .modify(|values| std::mem::replace(&mut values[rank(bitmap, slot)], self.value)),
+                .modify_slot(slot, |value| std::mem::replace(value, self.value)),
         )
     }
 
@@ -184,10 +184,7 @@ impl<T: Clone> Tree<T> for Leaf<T> {
         if bitmap & (1 << slot) == 0 {
             return None;
         }
-        Some(
-            self.0
-                .modify(|values| change(&mut values[rank(bitmap, slot)])),
-        )
+        Some(self.0.modify_slot(slot, change))
     }
 
     fn grow(_level: u8, _key: u64, leaf: Leaf<T>) -> Self {
@@ -233,7 +230,7 @@ impl<T: Clone, C: Tree<T>> Tree<T> for Branch<C> {
             return out;
         }
         self.0
-            .modify(|children| children[rank(bitmap, slot)].edit(level - 1, key, edit))
+            .modify_slot(slot, |child| child.edit(level - 1, key, edit))
     }
 
     #[inline]
@@ -244,7 +241,7 @@ impl<T: Clone, C: Tree<T>> Tree<T> for Branch<C> {
             return None;
         }
         self.0
-            .modify(|children| children[rank(bitmap, slot)].update(level - 1, key, change))
+            .modify_slot(slot, |child| child.update(level - 1, key, change))
     }
 
     fn grow(level: u8, key: u64, leaf: Leaf<T>) -> Self {
@@ -267,9 +264,8 @@ impl<T: Clone, C: Tree<T>> Tree<T> for Branch<C> {
             // The child goes as a whole: no need to copy what would be empty.
             self.0.remove(slot);
         } else {
-            let at = rank(self.0.bitmap(), slot);
             self.0
-                .modify(|children| children[at].remove(level - 1, key));
+                .modify_slot(slot, |child| child.remove(level - 1, key));
         }
     }
 

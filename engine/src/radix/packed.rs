@@ -81,6 +81,11 @@ impl<C> Packed<C> {
     pub(super) fn get(&self, slot: u32) -> Option<&C> {
         let node = &*self.0;
         let bitmap = node.header.header;
+        // A full node needs no counting. Said as a branch of its own, this also lets the processor guess the child's
+        // address and fetch it along with the header, not after it: random reads of a dense map take half the time.
+        if bitmap == u16::MAX {
+            return node.slice.get(slot as usize);
+        }
         if bitmap & (1 << slot) == 0 {
             return None;
         }
@@ -106,6 +111,17 @@ impl<C: Clone> Packed<C> {
                 Arc::get_mut(arc).expect("the node is unique: it was, or it has just been made");
             change(node.slice_mut())
         })
+    }
+
+    /// [`Self::modify`] for the child of a slot that is present.
+    #[inline]
+    pub(super) fn modify_slot<R>(&mut self, slot: u32, change: impl FnOnce(&mut C) -> R) -> R {
+        let bitmap = self.bitmap();
+        // A branch of its own for full nodes: see `get`.
+        if bitmap == u16::MAX {
+            return self.modify(|children| change(&mut children[slot as usize]));
+        }
+        self.modify(|children| change(&mut children[rank(bitmap, slot)]))
     }
 
     /// Replaces the children numbered `from..to` (by position, not slot) with `with`; `bitmap` describes the result.
