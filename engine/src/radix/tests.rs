@@ -361,3 +361,37 @@ fn a_map_is_small_to_hold_and_can_cross_threads() {
     crosses(&Radix::<[u8; 10]>::new());
     assert_eq!(size_of::<Radix<[u8; 10]>>(), 24);
 }
+
+/// Where every node lies.
+fn addresses(map: &Radix<u32>) -> Vec<usize> {
+    fn visit(node: NodeRef<'_, u32>, out: &mut Vec<usize>) {
+        out.push(node.address());
+        (0..16)
+            .filter_map(|slot| node.child(slot))
+            .for_each(|child| visit(child, out));
+    }
+    let mut out = Vec::new();
+    if let Some((node, _)) = map.root.top() {
+        visit(node, &mut out);
+    }
+    out
+}
+
+#[test]
+fn overwriting_works_in_place_until_a_clone_shares_the_nodes() {
+    let mut map: Radix<u32> = (0..5000).map(|k| (k, 1)).collect();
+    let before = addresses(&map);
+    map.insert(4000, 2);
+    map.update(77, |v| *v = 3);
+    map.insert_run(100, 0..1000u32, &mut |_, _| {});
+    assert_eq!(addresses(&map), before);
+    let image = map.clone();
+    map.insert(4000, 5);
+    map.insert(4001, 5);
+    let after = addresses(&map);
+    let moved = before.iter().zip(&after).filter(|(a, b)| a != b).count();
+    assert_eq!(moved, map.root.height().into(), "one path, once");
+    drop(image);
+    map.insert(4000, 6);
+    assert_eq!(addresses(&map), after);
+}
