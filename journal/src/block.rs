@@ -1,0 +1,63 @@
+//! A payload block made ready outside any lock: its bytes, its crc32 and its leaf of the frame's hash tree.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::BLOCK_SIZE;
+
+/// One payload block of 4096 bytes with its checksums. Cloning is one reference count.
+#[derive(Clone)]
+pub struct Block(Arc<Prepared>);
+
+struct Prepared {
+    crc: u32,
+    leaf: [u8; 16],
+    bytes: Box<[u8; BLOCK_SIZE]>,
+}
+
+impl Block {
+    /// Takes the bytes and computes the checksums (about 2 µs).
+    pub fn new(bytes: Box<[u8; BLOCK_SIZE]>) -> Block {
+        Block(Arc::new(Prepared {
+            crc: crc32fast::hash(&bytes[..]),
+            leaf: leaf_of(&bytes[..]),
+            bytes,
+        }))
+    }
+
+    /// Copies up to 4096 bytes; what is missing at the end is zero. Bytes beyond 4096 are not taken.
+    pub fn from_slice(bytes: &[u8]) -> Block {
+        let mut block = Box::new([0u8; BLOCK_SIZE]);
+        let taken = bytes.len().min(BLOCK_SIZE);
+        block[..taken].copy_from_slice(&bytes[..taken]);
+        Block::new(block)
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8; BLOCK_SIZE] {
+        &self.0.bytes
+    }
+
+    /// The crc32 (IEEE) of the bytes.
+    pub fn crc(&self) -> u32 {
+        self.0.crc
+    }
+
+    /// The first 16 bytes of the BLAKE3 of the bytes.
+    pub fn leaf(&self) -> &[u8; 16] {
+        &self.0.leaf
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Block(crc {:08x})", self.0.crc)
+    }
+}
+
+/// The leaf of a block with these bytes.
+pub(crate) fn leaf_of(bytes: &[u8]) -> [u8; 16] {
+    let mut leaf = [0u8; 16];
+    leaf.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
+    leaf
+}

@@ -1,0 +1,229 @@
+//! The disk seam: all that a store asks of a file system, small enough to fake.
+//!
+//! demand, [`SlowDisk`] makes flushes slow. No rule of the journal lives here.
+//!
+//! Paths are relative to the store's directory, with `/` between the parts; `""` is the directory itself.
+
+mod file;
+mod file_lock;
+mod memory;
+mod slow;
+
+use std::fmt::Debug;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use file::FileDisk;
+pub use memory::MemoryDisk;
+pub use slow::SlowDisk;
+
+use crate::error::Holder;
+
+/// Why a lock was not had.
+#[derive(Debug)]
+pub enum LockError {
+    /// Somebody else has it.
+    Held(Holder),
+    /// The disk failed.
+    Io(io::Error),
+}
+
+/// A held lock. Dropping it gives the lock back.
+pub trait Lock: Send + Sync + Debug {}
+
+/// A store's directory.
+pub trait Disk: Send + Sync + Debug {
+    /// A new file of `len` zero bytes whose space is allocated now, so that a full disk shows here and not later.
+    /// Nothing is durable before [`DiskFile::sync_data`] and [`Disk::sync_dir`].
+    ///
+    /// # Errors
+    /// `AlreadyExists`; `StorageFull`, with nothing left behind; others.
+    fn create(&self, path: &str, len: u64) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Like [`Disk::create`], then filled with written zeros and synced: overwriting written blocks flushes about twice
+    /// as fast as filling unwritten ones.
+    ///
+    /// # Errors
+    /// As for [`Disk::create`].
+    fn create_prepared(&self, path: &str, len: u64) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.create(path, len)?;
+        let zeros = vec![0u8; usize::try_from(len.min(1 << 20)).unwrap_or(1 << 20)];
+        let mut at = 0;
+        while at < len {
+            let part = usize::try_from(len - at)
+                .unwrap_or(usize::MAX)
+                .min(zeros.len());
+            file.write_at(&[IoSlice::new(&zeros[..part])], at)?;
+            at += part as u64;
+        }
+        file.sync_data()?;
+        Ok(file)
+    }
+
+    /// An existing file for reading and writing.
+    ///
+    /// # Errors
+    /// `NotFound` and others.
+    fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// An existing file for reading.
+    ///
+    /// # Errors
+    /// `NotFound` and others.
+    fn open_read(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// The names in a directory, sorted.
+    ///
+    /// # Errors
+    /// `NotFound` and others.
+    fn list(&self, dir: &str) -> io::Result<Vec<String>>;
+
+    /// Removes a file. Durable after [`Disk::sync_dir`].
+    ///
+    /// # Errors
+    /// `NotFound` and others.
+    fn remove(&self, path: &str) -> io::Result<()>;
+
+    /// Renames a file within its directory, replacing what has the new name. Durable after [`Disk::sync_dir`].
+    ///
+    /// # Errors
+    /// `NotFound` and others.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Makes a directory; an existing one is fine. Durable after [`Disk::sync_dir`] of its parent.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn create_dir(&self, path: &str) -> io::Result<()>;
+
+    /// Makes the entries of a directory durable.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn sync_dir(&self, path: &str) -> io::Result<()>;
+
+    /// Bytes that may still be allocated.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn free_bytes(&self) -> io::Result<u64>;
+
+    /// Takes the lock that one writer alone may have.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] when the time is over.
+    fn lock_exclusive(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError>;
+
+    /// Takes the lock that readers share, and that keeps a writer out.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] when the time is over.
+    fn lock_shared(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError>;
+
+    /// Whether work may be done on threads of its own. A disk whose calls a test counts says no.
+    fn background(&self) -> bool {
+        false
+    }
+
+    /// Reads a whole file of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// `NotFound`, `FileTooLarge`, others.
+    fn read_small(&self, path: &str, limit: u64) -> io::Result<Vec<u8>> {
+        let file = self.open_read(path)?;
+        let len = file.len()?;
+        if len > limit {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("{path} has {len} bytes, at most {limit} were expected"),
+            ));
+        }
+        let mut bytes = vec![0u8; usize::try_from(len).map_err(io::Error::other)?];
+        let got = file.read_at(&mut bytes, 0)?;
+        bytes.truncate(got);
+        Ok(bytes)
+    }
+
+    /// Replaces a whole file, all or nothing, and durably: a temporary file, its flush, a rename, the directory's flush.
+    ///
+    /// # Errors
+    /// What the file system says; the old file is then still there.
+    fn write_small(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        let temporary = format!("{path}.tmp");
+        match self.remove(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = self.create(&temporary, bytes.len() as u64)?;
+        file.write_at(&[IoSlice::new(bytes)], 0)?;
+        file.sync_data()?;
+        drop(file);
+        self.rename(&temporary, path)?;
+        self.sync_dir(path.rsplit_once('/').map_or("", |(dir, _)| dir))
+    }
+}
+
+/// An open file.
+pub trait DiskFile: Send + Sync + Debug {
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether it has no bytes.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Fills `buf` from `offset` on and says how much: less than asked only at the end of the file.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Like [`DiskFile::read_at`], but what the medium holds: after a failed flush the page cache lies.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn read_direct(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes all parts, one after the other, from `offset` on.
+    ///
+    /// # Errors
+    /// What the file system says; then any part may have been written.
+    fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()>;
+
+    /// Makes everything written to this file durable, its length included.
+    ///
+    /// # Errors
+    /// What the file system says; then nothing is known, and a second try proves nothing.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Makes the file `len` bytes long again, with allocated space, where it was cut shorter.
+    ///
+    /// # Errors
+    /// `StorageFull` and others.
+    fn extend(&self, len: u64) -> io::Result<()>;
+
+    /// The first offset from `offset` on that may hold something else than zeros; None if there is none.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        Ok(Some(offset))
+    }
+
+    /// Says that a range will be read soon. Best effort.
+    fn advise_willneed(&self, _offset: u64, _len: u64) {}
+
+    /// Gives the space of a range back; it reads as zeros afterwards.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
+}

@@ -1,0 +1,550 @@
+//! The journal: placing, committing, reading blocks. Opening is in `recovery`, flushing in `writer` and `barrier`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::address::{BlockAddr, ChainHash, Start, StoreId, Ticket};
+use crate::disk::{Disk, Lock};
+use crate::error::Error;
+use crate::frame::{Layout, flags};
+use crate::placement::{self, Part, Record};
+use crate::reader::Reader;
+use crate::segments::{self, Segments};
+use crate::store_file::{self, StoreFile, check_segment_size};
+use crate::walk::read_frame;
+use crate::writer::{Core, State};
+use crate::{BLOCK_SIZE, DEFAULT_SEGMENT_SIZE};
+
+/// How a store is cut.
+#[derive(Copy, Clone, Debug)]
+pub struct CreateOptions {
+    /// Bytes of a segment: a power of two from 64 KiB to 1 GiB.
+    pub segment_size: u64,
+    /// The store's id: random, made by the caller.
+    pub store: StoreId,
+    /// Bytes that the segments may take together, at least two segments; None: what the disk has.
+    pub capacity: Option<u64>,
+}
+
+impl CreateOptions {
+    /// Segments of 64 MiB, as large as the disk.
+    pub fn new(store: StoreId) -> CreateOptions {
+        CreateOptions {
+            segment_size: DEFAULT_SEGMENT_SIZE,
+            store,
+            capacity: None,
+        }
+    }
+}
+
+/// Where a command was placed.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// Number of the first record.
+    pub first: u64,
+    /// For each record the address that its first payload block has, or would have.
+    pub addrs: Vec<BlockAddr>,
+    /// What [`Journal::commit`] waits for.
+    pub ticket: Ticket,
+}
+
+/// What room there is.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct Space {
+    /// Blocks that may still be placed before a refusal, headers included: the rest of this segment, segments ready, and
+    /// what capacity and disk allow.
+    pub free_blocks: u64,
+    /// Bytes of the segments entered so far, up to the head.
+    pub used_bytes: u64,
+    /// The store's capacity, if it has one.
+    pub capacity: Option<u64>,
+    /// Segment files.
+    pub segments: u64,
+    /// Bytes of one.
+    pub segment_size: u64,
+}
+
+/// The journal's end.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct Head {
+    /// The last number placed; 0 if there is none.
+    pub number: u64,
+    /// Chain hash of the last frame flushed.
+    pub chain: ChainHash,
+    /// The open-epoch.
+    pub epoch: u64,
+    /// Address of the next block to be placed, if it stays in this segment.
+    pub next_addr: BlockAddr,
+    /// The last durable number.
+    pub flushed: u64,
+    /// Time of the last record placed, in ns since the Unix epoch; 0 if there is none.
+    pub time: u64,
+    /// Segment of `next_addr`.
+    pub segment: u64,
+    /// Block of `next_addr`.
+    pub block: u32,
+}
+
+/// An open journal. All methods may be called from many threads.
+#[derive(Debug)]
+pub struct Journal {
+    pub(crate) core: Arc<Core>,
+    disk: Arc<dyn Disk>,
+    read_only: bool,
+    /// Held while the epoch's first frame is written late.
+    late: Mutex<()>,
+    // Given back last.
+    _lock: Box<dyn Lock>,
+}
+
+impl Journal {
+    /// Makes a store in an empty directory and opens it. The file `STORE` is written last: a crash before leaves no store,
+    /// and creation may be tried again.
+    ///
+    /// # Errors
+    /// [`Error::Exists`], [`Error::Locked`], [`Error::Misuse`] for impossible options, [`Error::NoSpace`], [`Error::Io`].
+    pub fn create(disk: Arc<dyn Disk>, options: CreateOptions) -> Result<Journal, Error> {
+        check_segment_size(options.segment_size)?;
+        if options
+            .capacity
+            .is_some_and(|bytes| bytes < 2 * options.segment_size)
+        {
+            return Err(Error::Misuse("a capacity is at least two segments".into()));
+        }
+        let lock = crate::recovery::lock(&*disk, false, std::time::Duration::ZERO)?;
+        let layout = Layout {
+            store: options.store,
+            segment_size: options.segment_size,
+        };
+        disk.create_dir(segments::DIR)
+            .map_err(|error| Error::io("make", segments::DIR, error))?;
+        clear_unfinished(&disk, &layout)?;
+        let segments = Segments::new(Arc::clone(&disk), layout, true, options.capacity, &[]);
+        let core = Core::new(layout, Arc::new(segments), Start::origin(options.store));
+        let journal = Journal {
+            core: Arc::new(core),
+            disk,
+            read_only: false,
+            late: Mutex::new(()),
+            _lock: lock,
+        };
+        journal.begin_epoch()?;
+        let created = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let file = StoreFile {
+            store: options.store,
+            segment_size: options.segment_size,
+            capacity: options.capacity,
+            created: u64::try_from(created.as_nanos()).unwrap_or(u64::MAX),
+        };
+        let written = journal.disk.write_small(store_file::PATH, &file.encode());
+        written.map_err(|error| Error::io("write", store_file::PATH, error))?;
+        Ok(journal)
+    }
+
+    pub(crate) fn assemble(
+        core: Core,
+        disk: Arc<dyn Disk>,
+        read_only: bool,
+        lock: Box<dyn Lock>,
+    ) -> Journal {
+        Journal {
+            core: Arc::new(core),
+            disk,
+            read_only,
+            late: Mutex::new(()),
+            _lock: lock,
+        }
+    }
+
+    /// Starts a new open-epoch with an empty frame, and flushes it. For want of space this is put off to the first command.
+    pub(crate) fn begin_epoch(&self) -> Result<(), Error> {
+        let mut state = self.core.state();
+        state.epoch += 1;
+        match self.open_empty(&mut state, flags::EPOCH) {
+            Ok(()) => {}
+            Err(Error::NoSpace { .. }) => {
+                state.epoch -= 1;
+                state.epoch_due = true;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        drop(state);
+        self.core.barrier.force(&*self.core)
+    }
+
+    /// A frame without records, in a place of its own.
+    fn open_empty(&self, state: &mut State, flags: u16) -> Result<(), Error> {
+        let blocks = self.core.layout.blocks();
+        let (segment, block) = if state.block < blocks {
+            (state.segment, state.block)
+        } else {
+            (state.segment + 1, 0)
+        };
+        self.core.segments.ensure(segment, 1)?;
+        state.open_frame(segment, block, 1, flags);
+        state.close_open();
+        Ok(())
+    }
+
+    fn writable(&self, state: &State) -> Result<(), Error> {
+        self.core.barrier.check()?;
+        if self.read_only {
+            return Err(Error::ReadOnly {
+                state: "open for reading only",
+            });
+        }
+        if state.closed {
+            return Err(Error::ReadOnly { state: "closed" });
+        }
+        Ok(())
+    }
+
+    /// Gives the records of one command their numbers and addresses: all, or none. Nothing is written yet.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::TooLarge`], [`Error::Misuse`] for times that do not go forward: nothing was changed.
+    /// [`Error::Poisoned`], [`Error::ReadOnly`]; [`Error::Io`] if a segment could not be made.
+    pub fn place(&self, records: &[Record<'_>]) -> Result<Placement, Error> {
+        let mut state = self.core.state();
+        self.writable(&state)?;
+        if state.epoch_due {
+            drop(state);
+            self.late_epoch()?;
+            state = self.core.state();
+        }
+        placement::check(records, state.time)?;
+        let layout = &self.core.layout;
+        let mut placed = Placement {
+            first: state.next,
+            addrs: Vec::with_capacity(records.len()),
+            ticket: Ticket(state.next - 1 + records.len() as u64),
+        };
+        let joins = state
+            .open
+            .as_ref()
+            .is_some_and(|open| placement::joins(open, records, layout));
+        if joins {
+            self.push_all(&mut state, records, &mut placed.addrs);
+            return Ok(placed);
+        }
+        let parts = placement::plan(records, state.segment, state.block, layout)?;
+        if let Some(last) = parts.last() {
+            let needed = parts.iter().filter(|part| part.segment > state.segment);
+            let needed = needed.map(|part| blocks_of(part, records)).sum();
+            self.core.segments.ensure(last.segment, needed)?;
+        }
+        for (i, part) in parts.iter().enumerate() {
+            let more = if i + 1 < parts.len() { flags::MORE } else { 0 };
+            state.open_frame(part.segment, part.block, part.header_blocks, more);
+            self.push_all(
+                &mut state,
+                &records[part.records.clone()],
+                &mut placed.addrs,
+            );
+        }
+        Ok(placed)
+    }
+
+    fn push_all(&self, state: &mut State, records: &[Record<'_>], addrs: &mut Vec<BlockAddr>) {
+        for record in records {
+            let (segment, block) = state.push(record.time, record.bytes, record.blocks);
+            addrs.push(self.core.layout.addr(segment, block));
+        }
+    }
+
+    /// The epoch frame that found no space when the store was opened. It is flushed before any record is placed.
+    fn late_epoch(&self) -> Result<(), Error> {
+        let _alone = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut state = self.core.state();
+            if !state.epoch_due {
+                return Ok(());
+            }
+            state.epoch += 1;
+            if let Err(error) = self.open_empty(&mut state, flags::EPOCH) {
+                state.epoch -= 1;
+                return Err(error);
+            }
+        }
+        self.core.barrier.force(&*self.core)?;
+        self.core.state().epoch_due = false;
+        Ok(())
+    }
+
+    /// Returns when every number up to the ticket is durable.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] with what failed; [`Error::Misuse`] for a ticket that was never given.
+    pub fn commit(&self, ticket: Ticket) -> Result<(), Error> {
+        if self.core.barrier.flushed() >= ticket.0 {
+            return Ok(());
+        }
+        if ticket.0 > self.placed() {
+            return Err(Error::Misuse(format!(
+                "number {} was never placed",
+                ticket.0
+            )));
+        }
+        self.core.barrier.wait(ticket.0, &*self.core)
+    }
+
+    /// The last durable number.
+    pub fn flushed(&self) -> u64 {
+        self.core.barrier.flushed()
+    }
+
+    /// The last number placed.
+    pub fn placed(&self) -> u64 {
+        self.core.state().next - 1
+    }
+
+    /// Reads a payload block, from a frame not yet written or from its segment. No checksum is looked at.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for an address beyond the head, [`Error::Poisoned`] for a block that was not durable when a
+    /// write failed, [`Error::Io`].
+    pub fn read_block(&self, addr: BlockAddr, buf: &mut [u8; BLOCK_SIZE]) -> Result<(), Error> {
+        self.read_blocks(addr, buf)
+    }
+
+    /// Reads a run of blocks inside one segment, with one read where it is all written. `buf` is a multiple of the
+    /// block size. No checksum is looked at.
+    ///
+    /// # Errors
+    /// As for [`Journal::read_block`].
+    pub fn read_blocks(&self, first: BlockAddr, buf: &mut [u8]) -> Result<(), Error> {
+        let (segment, block) = self.run(first, buf.len())?;
+        if self.core.is_written(first, (buf.len() / BLOCK_SIZE) as u64) {
+            return self.core.segments.read(segment, block, buf, false);
+        }
+        for (i, piece) in buf.chunks_exact_mut(BLOCK_SIZE).enumerate() {
+            self.read_one(segment, block + i as u32, piece)?;
+        }
+        Ok(())
+    }
+
+    fn read_one(&self, segment: u64, block: u32, piece: &mut [u8]) -> Result<(), Error> {
+        let addr = self.core.layout.addr(segment, block);
+        if !self.core.is_written(addr, 1) {
+            let state = self.core.state();
+            if let Some(waiting) = state.waiting(segment, block) {
+                self.core.barrier.check()?;
+                piece.copy_from_slice(&waiting.bytes()[..]);
+                return Ok(());
+            }
+            // Written meanwhile, or nowhere.
+            if !self.core.is_written(addr, 1) {
+                return Err(Error::Misuse(format!("no block has the address {addr}")));
+            }
+        }
+        self.core.segments.read(segment, block, piece, false)
+    }
+
+    /// Segment and block of a run that stays inside one segment.
+    fn run(&self, first: BlockAddr, bytes: usize) -> Result<(u64, u32), Error> {
+        let layout = &self.core.layout;
+        let (segment, block) = layout.split(first);
+        let blocks = bytes / BLOCK_SIZE;
+        let inside = bytes % BLOCK_SIZE == 0 && block as usize + blocks <= layout.blocks() as usize;
+        if segment == 0 || !inside {
+            return Err(Error::Misuse(format!(
+                "no run of {bytes} bytes at {first} lies in one segment"
+            )));
+        }
+        Ok((segment, block))
+    }
+
+    /// Says that runs (first address, blocks) will be read soon. Best effort.
+    pub fn prefetch(&self, runs: &mut dyn Iterator<Item = (BlockAddr, u32)>) {
+        for (first, blocks) in runs {
+            let bytes = blocks as usize * BLOCK_SIZE;
+            if let Ok((segment, block)) = self.run(first, bytes)
+                && self.core.is_written(first, u64::from(blocks))
+                && let Ok(file) = self.core.segments.file(segment)
+            {
+                file.advise_willneed(u64::from(block) * BLOCK_SIZE as u64, bytes as u64);
+            }
+        }
+    }
+
+    /// What room there is. Asks the disk.
+    pub fn space(&self) -> Space {
+        let layout = &self.core.layout;
+        let (segment, block) = {
+            let state = self.core.state();
+            (state.segment, state.block)
+        };
+        let numbers = self.core.segments.numbers();
+        let blocks = u64::from(layout.blocks());
+        let ready = numbers.iter().filter(|&&number| number > segment).count() as u64;
+        let before = numbers.iter().filter(|&&number| number < segment).count() as u64;
+        let growth = if self.read_only {
+            0
+        } else {
+            self.core.segments.can_grow_by()
+        };
+        let rest = if numbers.contains(&segment) {
+            blocks - u64::from(block)
+        } else {
+            0
+        };
+        Space {
+            free_blocks: rest.saturating_add(ready.saturating_add(growth).saturating_mul(blocks)),
+            used_bytes: before * layout.segment_size + u64::from(block) * BLOCK_SIZE as u64,
+            capacity: self.core.segments.capacity(),
+            segments: numbers.len() as u64,
+            segment_size: layout.segment_size,
+        }
+    }
+
+    /// The journal's end.
+    pub fn head(&self) -> Head {
+        let flushed = self.flushed();
+        let state = self.core.state();
+        Head {
+            number: state.next - 1,
+            chain: state.flushed_end.chain,
+            epoch: state.epoch,
+            next_addr: self.core.layout.addr(state.segment, state.block),
+            flushed,
+            time: state.time,
+            segment: state.segment,
+            block: state.block,
+        }
+    }
+
+    /// The end of the last flushed frame: everything below its number is durable.
+    pub fn position(&self) -> Start {
+        self.core.state().flushed_end
+    }
+
+    /// Closes the open frame, so that a frame ends behind the last number placed, and gives that number. The caller keeps
+    /// others from placing meanwhile if it needs to know what the number covers; it need not keep them out until
+    /// [`Journal::start_after`], which waits for the flush.
+    pub fn fence(&self) -> Ticket {
+        let mut state = self.core.state();
+        let number = state.next - 1;
+        state.close_open();
+        state.want(number);
+        Ticket(number)
+    }
+
+    /// The place right behind a fence, once it is durable: commits first.
+    ///
+    /// # Errors
+    /// As for [`Journal::commit`]; [`Error::Misuse`] where no fence was set, or long ago.
+    pub fn start_after(&self, fence: Ticket) -> Result<Start, Error> {
+        self.commit(fence)?;
+        let start = self.core.state().fence(fence.0);
+        start.ok_or_else(|| Error::Misuse(format!("no fence stands behind number {}", fence.0)))
+    }
+
+    /// Closes the open frame, commits, and gives the place right behind it.
+    ///
+    /// # Errors
+    /// As for [`Journal::commit`].
+    pub fn seal(&self) -> Result<Start, Error> {
+        let fence = self.fence();
+        self.start_after(fence)
+    }
+
+    /// Commits everything and says in a last frame that the store was closed in good order. Without space for that frame,
+    /// or opened for reading, only the first. No command is taken afterwards.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`], [`Error::Io`].
+    pub fn close(&self) -> Result<(), Error> {
+        if self.read_only {
+            return Ok(());
+        }
+        self.core.barrier.check()?;
+        let placed = {
+            let mut state = self.core.state();
+            if state.closed {
+                return Ok(());
+            }
+            state.closed = true;
+            Ticket(state.next - 1)
+        };
+        self.commit(placed)?;
+        let mut state = self.core.state();
+        if !state.epoch_due {
+            match self.open_empty(&mut state, flags::CLOSE) {
+                Ok(()) => {
+                    drop(state);
+                    self.core.barrier.force(&*self.core)?;
+                }
+                Err(Error::NoSpace { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.core.segments.join();
+        Ok(())
+    }
+
+    /// A reader of frames, independent of the writers.
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.core))
+    }
+
+    /// The store's id.
+    pub fn store(&self) -> StoreId {
+        self.core.layout.store
+    }
+
+    /// Blocks of a segment: what addresses count in.
+    pub fn blocks_per_segment(&self) -> u32 {
+        self.core.layout.blocks()
+    }
+
+    /// The disk, for what else lies in the store's directory.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.core.segments.join();
+    }
+}
+
+fn blocks_of(part: &Part, records: &[Record<'_>]) -> u64 {
+    let payload: usize = records[part.records.clone()]
+        .iter()
+        .map(|record| record.blocks.len())
+        .sum();
+    u64::from(part.header_blocks) + payload as u64
+}
+
+/// Removes what a creation left that ended before its `STORE`; refuses where more lies than that.
+fn clear_unfinished(disk: &Arc<dyn Disk>, layout: &Layout) -> Result<(), Error> {
+    let exists = |reason: &str| {
+        Err(Error::Exists {
+            reason: reason.to_owned(),
+        })
+    };
+    match disk.open_read(store_file::PATH) {
+        Ok(_) => return exists("the file STORE is there"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Error::io("open", store_file::PATH, error)),
+    }
+    let present = segments::list(&**disk, layout)?;
+    if present.is_empty() {
+        return Ok(());
+    }
+    if present != [1] {
+        return exists("there are segments without a file STORE");
+    }
+    let segments = Segments::new(Arc::clone(disk), *layout, true, None, &present);
+    let mut second = [0u8; BLOCK_SIZE];
+    segments.read(1, 1, &mut second, false)?;
+    let used = second.iter().any(|&byte| byte != 0);
+    if used || read_frame(&segments, layout, 1, 0, false)?.is_ok_and(|frame| frame.count > 0) {
+        return exists("there is a segment with records, without a file STORE");
+    }
+    segments.remove_after(0)
+}

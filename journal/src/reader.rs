@@ -1,0 +1,326 @@
+//! Reading frames while others write: forward, backward, and with their payload. Takes no lock that a writer waits for.
+
+use std::sync::Arc;
+
+use crate::address::{BlockAddr, Start};
+use crate::block::leaf_of;
+use crate::error::Error;
+use crate::frame::{Frame, FrameError, NO_BLOCK};
+use crate::recovery::Damage;
+use crate::walk::{Stop, Walk, read_frame};
+use crate::writer::Core;
+use crate::{BLOCK_SIZE, FrameError as Reason};
+
+/// A reader of the durable part of a journal.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    core: Arc<Core>,
+}
+
+/// A payload block that is not what its header says.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct BadBlock {
+    /// Its address.
+    pub addr: BlockAddr,
+    /// Its segment.
+    pub segment: u64,
+    /// Its offset in the segment, in bytes.
+    pub offset: u64,
+    /// The number of the record it belongs to.
+    pub number: u64,
+    /// What does not match.
+    pub reason: BadReason,
+}
+
+/// What does not match in a payload block.
+#[derive(Copy, Clone, Eq, PartialEq, Debug, thiserror::Error)]
+pub enum BadReason {
+    /// The crc32 in the core.
+    #[error("the checksum is wrong")]
+    Checksum,
+    /// The leaf beside the core.
+    #[error("the leaf is wrong")]
+    Leaf,
+    /// The leaves do not have the root that the core names.
+    #[error("the leaves do not have the root of the core")]
+    Root,
+}
+
+impl Reader {
+    pub(crate) fn new(core: Arc<Core>) -> Reader {
+        Reader { core }
+    }
+
+    /// Before the first frame.
+    pub fn origin(&self) -> Start {
+        Start::origin(self.core.layout.store)
+    }
+
+    /// The end of the last durable frame.
+    pub fn end(&self) -> Start {
+        self.core.state().flushed_end
+    }
+
+    /// The numbers of the segments, ascending.
+    pub fn segments(&self) -> Vec<u64> {
+        self.core.segments.numbers()
+    }
+
+    /// Blocks of a segment.
+    pub fn blocks_per_segment(&self) -> u32 {
+        self.core.layout.blocks()
+    }
+
+    /// The frames from a place on, up to what is durable now; headers only, each checked by itself and against the one
+    /// before. After an error there are no more.
+    pub fn frames(&self, from: Start) -> FrameIter {
+        FrameIter {
+            core: Arc::clone(&self.core),
+            at: from,
+            end: self.end(),
+            failed: false,
+        }
+    }
+
+    /// The durable frames, newest first. After an error there are no more.
+    pub fn frames_back(&self) -> FramesBack {
+        let end = self.end();
+        FramesBack {
+            core: Arc::clone(&self.core),
+            next: end,
+            later: None,
+            failed: false,
+        }
+    }
+
+    /// The frame that begins at a block, whatever stands before it.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if none does, [`Error::Io`].
+    pub fn frame_at(&self, segment: u64, block: u32) -> Result<Frame, Error> {
+        let frame = read_frame(
+            &self.core.segments,
+            &self.core.layout,
+            segment,
+            block,
+            false,
+        )?;
+        frame.map_err(|reason| {
+            damaged(
+                Stop {
+                    segment,
+                    block,
+                    reason,
+                },
+                0,
+                0,
+            )
+        })
+    }
+
+    /// Reads the payload of a frame and checks crc32, leaf and root; gives the blocks that fail.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn check_payload(&self, frame: &Frame) -> Result<Vec<BadBlock>, Error> {
+        let mut bad = Vec::new();
+        if frame.payload_blocks == 0 {
+            return Ok(bad);
+        }
+        let first_block = frame.block + frame.header_blocks;
+        let mut payload = vec![0u8; frame.payload_blocks as usize * BLOCK_SIZE];
+        self.core
+            .segments
+            .read(frame.segment, first_block, &mut payload, false)?;
+        let root_matches = frame.root_matches();
+        let sums = frame.crcs().iter().zip(frame.leaves().chunks_exact(16));
+        for (i, (bytes, (crc, leaf))) in payload.chunks_exact(BLOCK_SIZE).zip(sums).enumerate() {
+            let reason = if crc32fast::hash(bytes) != crc {
+                BadReason::Checksum
+            } else if leaf_of(bytes)[..] != *leaf {
+                BadReason::Leaf
+            } else if !root_matches {
+                BadReason::Root
+            } else {
+                continue;
+            };
+            bad.push(self.bad_block(frame, i as u32, reason));
+        }
+        Ok(bad)
+    }
+
+    fn bad_block(&self, frame: &Frame, index: u32, reason: BadReason) -> BadBlock {
+        let addr = frame.payload_addr().plus(u64::from(index));
+        let owner = frame
+            .entries()
+            .flatten()
+            .find(|entry| addr.0 < entry.first.0 + entry.crcs.len() as u64);
+        let block = frame.block + frame.header_blocks + index;
+        BadBlock {
+            addr,
+            segment: frame.segment,
+            offset: u64::from(block) * BLOCK_SIZE as u64,
+            number: owner.map_or(frame.first, |entry| entry.number),
+            reason,
+        }
+    }
+}
+
+fn damaged(stop: Stop, first_number: u64, last_number: u64) -> Error {
+    Error::Damaged(Damage {
+        segment: stop.segment,
+        offset: u64::from(stop.block) * BLOCK_SIZE as u64,
+        first_number,
+        last_number,
+        reason: stop.reason,
+    })
+}
+
+/// Frames in order.
+#[derive(Debug)]
+pub struct FrameIter {
+    core: Arc<Core>,
+    at: Start,
+    end: Start,
+    failed: bool,
+}
+
+impl FrameIter {
+    /// The place behind the last frame given.
+    pub fn position(&self) -> Start {
+        self.at
+    }
+}
+
+impl Iterator for FrameIter {
+    type Item = Result<Frame, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let done = (self.at.segment, self.at.block) >= (self.end.segment, self.end.block);
+        if self.failed || done {
+            return None;
+        }
+        let mut walk = Walk::new(&self.core.segments, self.core.layout, self.at);
+        let last_segment = self.end.segment;
+        let next = walk.next(&|segment| segment <= last_segment);
+        self.at = walk.at;
+        Some(match next {
+            Ok(Ok(frame)) => Ok(frame),
+            Ok(Err(stop)) => {
+                self.failed = true;
+                Err(damaged(stop, self.at.number, self.end.number - 1))
+            }
+            Err(error) => {
+                self.failed = true;
+                Err(error)
+            }
+        })
+    }
+}
+
+/// Frames, newest first.
+#[derive(Debug)]
+pub struct FramesBack {
+    core: Arc<Core>,
+    /// Behind the frame to be given next: its segment, its first block in `previous_block`, its chain hash.
+    next: Start,
+    /// The frame given last: the first of its segment when `previous_block` names none.
+    later: Option<(u64, u64)>,
+    failed: bool,
+}
+
+impl FramesBack {
+    fn step(&mut self) -> Result<Option<Frame>, Error> {
+        let origin = Start::origin(self.core.layout.store);
+        if self.next.chain == origin.chain {
+            return Ok(None);
+        }
+        let (segment, block) = if self.next.previous_block == NO_BLOCK {
+            self.last_of(self.next.segment - 1)?
+        } else {
+            (self.next.segment, self.next.previous_block)
+        };
+        let bad = |reason| {
+            damaged(
+                Stop {
+                    segment,
+                    block,
+                    reason,
+                },
+                self.next.number - 1,
+                self.next.number - 1,
+            )
+        };
+        let frame = read_frame(
+            &self.core.segments,
+            &self.core.layout,
+            segment,
+            block,
+            false,
+        )?
+        .map_err(bad)?;
+        if frame.chain != self.next.chain {
+            return Err(bad(Reason::Chain));
+        }
+        if frame.next_number() != self.next.number {
+            return Err(bad(Reason::Number));
+        }
+        self.later = Some((frame.segment, frame.first));
+        self.next = Start {
+            number: frame.first,
+            segment,
+            block: frame.block,
+            previous_block: frame.previous_block,
+            chain: frame.previous,
+            time: frame.time,
+            epoch: frame.epoch,
+        };
+        Ok(Some(frame))
+    }
+
+    /// The frame of a segment that has the chain hash wanted, found by following headers from its beginning.
+    fn last_of(&self, segment: u64) -> Result<(u64, u32), Error> {
+        let mut block = 0;
+        let mut reason = FrameError::Short;
+        if segment > 0 {
+            while block < self.core.layout.blocks() {
+                match read_frame(
+                    &self.core.segments,
+                    &self.core.layout,
+                    segment,
+                    block,
+                    false,
+                )? {
+                    Ok(frame) if frame.chain == self.next.chain => return Ok((segment, block)),
+                    Ok(frame) => block = frame.end_block(),
+                    Err(error) => {
+                        reason = error;
+                        break;
+                    }
+                }
+            }
+        }
+        Err(damaged(
+            Stop {
+                segment,
+                block,
+                reason,
+            },
+            self.next.number - 1,
+            self.next.number - 1,
+        ))
+    }
+}
+
+impl Iterator for FramesBack {
+    type Item = Result<Frame, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let step = self.step();
+        self.failed = !matches!(step, Ok(Some(_)));
+        step.transpose()
+    }
+}

@@ -1,0 +1,369 @@
+//! Segment files: their names, their making, and the open files.
+//!
+//! A segment is created, sized, synced, and its directory synced, before a frame enters it. Small segments are made when
+//! they are needed, on the thread that needs them, always by the same calls. Large ones may be made ahead by a thread
+//! that also writes zeros into them, so that small synchronous commits overwrite written blocks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use crate::BLOCK_SIZE;
+use crate::disk::{Disk, DiskFile};
+use crate::error::Error;
+use crate::frame::Layout;
+
+/// The directory of the segments.
+pub(crate) const DIR: &str = "journal";
+/// Most files held open at once.
+const MAX_OPEN: usize = 128;
+/// Segments up to this size are filled with zeros when they are made.
+const SMALL_SEGMENT: u64 = 1 << 20;
+/// Zeros are written in pieces of this size.
+const FILL_PIECE: u64 = 1 << 20;
+
+/// The path of a segment.
+pub(crate) fn path(segment: u64) -> String {
+    format!("{DIR}/{segment:020}.seg")
+}
+
+/// The numbers of the segments that are there, ascending. Other names, and numbers out of bounds, are none of ours.
+pub(crate) fn list(disk: &dyn Disk, layout: &Layout) -> Result<Vec<u64>, Error> {
+    let names = disk
+        .list(DIR)
+        .map_err(|error| Error::io("list", DIR, error))?;
+    let mut numbers: Vec<u64> = names
+        .iter()
+        .filter_map(|name| name.strip_suffix(".seg"))
+        .filter(|digits| digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .filter_map(|digits| digits.parse().ok())
+        .filter(|&number| number >= 1 && number <= layout.last_segment())
+        .collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The segment files of a journal.
+#[derive(Debug)]
+pub(crate) struct Segments {
+    disk: Arc<dyn Disk>,
+    layout: Layout,
+    writable: bool,
+    open: Mutex<BTreeMap<u64, Arc<dyn DiskFile>>>,
+    state: Mutex<State>,
+    made: Condvar,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The numbers that are there and may be entered.
+    present: BTreeSet<u64>,
+    /// Being made by the thread.
+    making: Option<u64>,
+    /// The highest segment that a frame has entered: nobody writes zeros there any more.
+    entered: u64,
+    capacity: Option<u64>,
+}
+
+impl Segments {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        layout: Layout,
+        writable: bool,
+        capacity: Option<u64>,
+        present: &[u64],
+    ) -> Segments {
+        Segments {
+            disk,
+            layout,
+            writable,
+            open: Mutex::default(),
+            state: Mutex::new(State {
+                present: present.iter().copied().collect(),
+                making: None,
+                entered: present.last().copied().unwrap_or(0),
+                capacity,
+            }),
+            made: Condvar::new(),
+            thread: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn numbers(&self) -> Vec<u64> {
+        self.state().present.iter().copied().collect()
+    }
+
+    /// The file of a segment, for reading, and for writing where the journal may be written.
+    pub(crate) fn file(&self, segment: u64) -> Result<Arc<dyn DiskFile>, Error> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = open.get(&segment) {
+            return Ok(Arc::clone(file));
+        }
+        let path = path(segment);
+        let file = if self.writable {
+            self.disk.open(&path)
+        } else {
+            self.disk.open_read(&path)
+        };
+        let file = file.map_err(|error| Error::io("open", &path, error))?;
+        Self::keep(&mut open, segment, &file);
+        Ok(file)
+    }
+
+    fn keep(open: &mut BTreeMap<u64, Arc<dyn DiskFile>>, segment: u64, file: &Arc<dyn DiskFile>) {
+        if open.len() >= MAX_OPEN {
+            // The lowest goes: the newest segments are the busiest.
+            open.pop_first();
+        }
+        open.insert(segment, Arc::clone(file));
+    }
+
+    /// How many more segments may be made.
+    pub(crate) fn can_grow_by(&self) -> u64 {
+        let state = self.state();
+        let size = self.layout.segment_size;
+        let by_capacity = match state.capacity {
+            Some(capacity) => (capacity / size).saturating_sub(state.present.len() as u64),
+            None => u64::MAX,
+        };
+        let by_numbers = self.layout.last_segment() - state.present.last().copied().unwrap_or(0);
+        drop(state);
+        // A disk that does not say what is free is asked again when a segment is made.
+        let by_disk = self.disk.free_bytes().map_or(u64::MAX, |free| free / size);
+        by_capacity.min(by_numbers).min(by_disk)
+    }
+
+    pub(crate) fn capacity(&self) -> Option<u64> {
+        self.state().capacity
+    }
+
+    /// Makes sure that every segment up to `last` may be entered, and notes that they will be.
+    pub(crate) fn ensure(&self, last: u64, needed: u64) -> Result<(), Error> {
+        let mut state = self.state();
+        while state.making.is_some_and(|number| number <= last) {
+            state = self
+                .made
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut next = state.present.last().copied().unwrap_or(0) + 1;
+        while next <= last {
+            self.make(&mut state, next, needed)?;
+            next += 1;
+        }
+        state.entered = state.entered.max(last);
+        Ok(())
+    }
+
+    fn make(&self, state: &mut State, segment: u64, needed: u64) -> Result<(), Error> {
+        let size = self.layout.segment_size;
+        let over = state
+            .capacity
+            .is_some_and(|bytes| (state.present.len() as u64 + 1) * size > bytes);
+        if over || segment > self.layout.last_segment() {
+            return Err(Error::NoSpace {
+                needed,
+                source: None,
+            });
+        }
+        let file =
+            create(&*self.disk, segment, size, size <= SMALL_SEGMENT).map_err(
+                |error| match error {
+                    Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
+                        Error::NoSpace {
+                            needed,
+                            source: Some(source),
+                        }
+                    }
+                    other => other,
+                },
+            )?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::keep(&mut open, segment, &file);
+        state.present.insert(segment);
+        Ok(())
+    }
+
+    /// Makes the segment after `current` ahead of its time and fills it with written zeros, on a thread.
+    pub(crate) fn prepare_after(self: &Arc<Self>, current: u64) {
+        let size = self.layout.segment_size;
+        if size <= SMALL_SEGMENT || !self.disk.background() {
+            return;
+        }
+        let segment = current + 1;
+        let mut state = self.state();
+        let over = state
+            .capacity
+            .is_some_and(|bytes| (state.present.len() as u64 + 1) * size > bytes);
+        if over
+            || state.making.is_some()
+            || state.present.last().is_some_and(|&last| last >= segment)
+        {
+            return;
+        }
+        state.making = Some(segment);
+        drop(state);
+        self.join();
+        let segments = Arc::clone(self);
+        let spawned = thread::Builder::new()
+            .name("segment".into())
+            .spawn(move || segments.work(segment));
+        match spawned {
+            Ok(handle) => {
+                *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "no thread to prepare a segment with");
+                self.state().making = None;
+            }
+        }
+    }
+
+    fn work(&self, segment: u64) {
+        let made = create(&*self.disk, segment, self.layout.segment_size, false);
+        let mut state = self.state();
+        state.making = None;
+        match &made {
+            Ok(file) => {
+                let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+                Self::keep(&mut open, segment, file);
+                state.present.insert(segment);
+            }
+            // Whoever needs the segment will be told.
+            Err(error) => tracing::debug!(%error, "cannot prepare segment {segment}"),
+        }
+        drop(state);
+        self.made.notify_all();
+        if let Ok(file) = made {
+            self.fill(segment, &*file);
+        }
+    }
+
+    /// Writes zeros until a frame enters.
+    fn fill(&self, segment: u64, file: &dyn DiskFile) {
+        let zeros = vec![0u8; FILL_PIECE as usize];
+        let mut at = 0;
+        while at < self.layout.segment_size {
+            // Held during the write: entering a segment waits for one piece at most, and none is written after that.
+            let state = self.state();
+            if state.entered >= segment {
+                return;
+            }
+            if let Err(error) = file.write_at(&[IoSlice::new(&zeros)], at) {
+                tracing::debug!(%error, "cannot fill segment {segment}");
+                return;
+            }
+            drop(state);
+            at += FILL_PIECE;
+        }
+        if let Err(error) = file.sync_data() {
+            tracing::debug!(%error, "cannot flush segment {segment}");
+        }
+    }
+
+    /// Waits for the thread, if there is one.
+    pub(crate) fn join(&self) {
+        let handle = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(handle) = handle {
+            // A panic there has been printed, and nothing depends on it.
+            let _ = handle.join();
+        }
+    }
+
+    /// Reads from one segment; what lies beyond the end of its file reads as zeros.
+    pub(crate) fn read(
+        &self,
+        segment: u64,
+        block: u32,
+        buf: &mut [u8],
+        direct: bool,
+    ) -> Result<(), Error> {
+        let file = self.file(segment)?;
+        let offset = u64::from(block) * BLOCK_SIZE as u64;
+        let got = if direct {
+            file.read_direct(buf, offset)
+        } else {
+            file.read_at(buf, offset)
+        };
+        let got = got.map_err(|error| Error::io("read", &path(segment), error))?;
+        buf[got..].fill(0);
+        Ok(())
+    }
+
+    /// Removes all segments above `last`, and forgets them.
+    pub(crate) fn remove_after(&self, last: u64) -> Result<(), Error> {
+        let mut state = self.state();
+        let doomed: Vec<u64> = state.present.range(last + 1..).rev().copied().collect();
+        for &segment in &doomed {
+            self.open
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&segment);
+            let path = path(segment);
+            self.disk
+                .remove(&path)
+                .map_err(|error| Error::io("remove", &path, error))?;
+            state.present.remove(&segment);
+        }
+        if !doomed.is_empty() {
+            self.disk
+                .sync_dir(DIR)
+                .map_err(|error| Error::io("flush", DIR, error))?;
+        }
+        state.entered = last;
+        Ok(())
+    }
+
+    pub(crate) fn sync(&self, segment: u64) -> Result<(), Error> {
+        self.file(segment)?
+            .sync_data()
+            .map_err(|error| Error::io("flush", &path(segment), error))
+    }
+
+    pub(crate) fn sync_dir(&self) -> Result<(), Error> {
+        self.disk
+            .sync_dir(DIR)
+            .map_err(|error| Error::io("flush", DIR, error))
+    }
+}
+
+/// Makes a segment file, durable with its name.
+pub(crate) fn create(
+    disk: &dyn Disk,
+    segment: u64,
+    size: u64,
+    prepared: bool,
+) -> Result<Arc<dyn DiskFile>, Error> {
+    let path = path(segment);
+    let made = if prepared {
+        disk.create_prepared(&path, size)
+    } else {
+        disk.create(&path, size)
+            .and_then(|file| file.sync_data().map(|()| file))
+    };
+    let file = made.map_err(|error| discard(disk, &path, Error::io("create", &path, error)))?;
+    match disk.sync_dir(DIR) {
+        Ok(()) => Ok(file),
+        Err(error) => Err(discard(disk, &path, Error::io("flush", DIR, error))),
+    }
+}
+
+/// A segment that was not made whole goes away again, so that a later try may make it.
+fn discard(disk: &dyn Disk, path: &str, error: Error) -> Error {
+    if let Err(second) = disk.remove(path)
+        && second.kind() != io::ErrorKind::NotFound
+    {
+        tracing::debug!(%second, "cannot remove the unfinished {path}");
+    }
+    error
+}
