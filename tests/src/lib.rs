@@ -1,1 +1,7 @@
-//! Cross-crate scenarios: models, crash simulation, real databases, an independent reader.
+//! What the cross-crate scenarios share: a naive reference of the whole engine, random histories, and the lock-step that runs both
+//! and compares everything. Nothing here is linked into the product.
+
+pub mod history;
+pub mod lockstep;
+pub mod random;
+pub mod reference;

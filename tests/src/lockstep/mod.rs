@@ -1,0 +1,192 @@
+//! The engine and the reference, step by step: the same steps, the same refusals, and afterwards the same trees, bytes, images,
+//! owners and living versions. The two number things in their own way; which number stands for which is found by comparison and
+//! must be one to one.
+
+mod compare;
+mod engine_side;
+mod pairs;
+mod reference_side;
+
+pub use compare::Depth;
+pub use engine_side::source;
+pub use pairs::Pairs;
+pub use reference_side::{bytes, on_reference};
+
+use crate::history::Step;
+use crate::reference::Reference;
+use std::sync::Arc;
+use std::time::Duration;
+use strand_engine::fold::fold_prefix;
+use strand_engine::{Actor, Clock, Grade, InitOptions, ManualClock, OpenOptions, State, Store, digest};
+use strand_journal::disk::Disk;
+use strand_journal::{Access, StoreId};
+
+/// Segments so small that a history crosses from one to the next many times.
+pub const SEGMENT_SIZE: u64 = 64 * 1024;
+/// When the tests' time begins, ns since the Unix epoch.
+pub const BEGIN: u64 = 1_800_000_000_000_000_000;
+
+/// Both stores, and what stands for what.
+pub struct Lockstep {
+    /// The reference.
+    pub reference: Reference,
+    pub(crate) store: Option<Store>,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    actor: Actor,
+    inos: Pairs,
+    versions: Pairs,
+    state_every: u64,
+}
+
+/// How the tests open stores: no threads, so that a run is the same every time.
+#[must_use]
+pub fn open_options(state_every: u64, ignore_state_files: bool) -> OpenOptions {
+    OpenOptions {
+        access: Access::ReadWrite,
+        lock_timeout: Duration::ZERO,
+        command: "tests".into(),
+        state_every,
+        ignore_state_files,
+        background: false,
+    }
+}
+
+/// An actor of the tests.
+#[must_use]
+pub fn actor(name: &str) -> Actor {
+    Actor {
+        grade: Grade::Caller,
+        uid: 1000,
+        pid: 4242,
+        started: 1,
+        name: name.into(),
+        command: String::new(),
+        login: "tester".into(),
+        reason: String::new(),
+    }
+}
+
+/// The state by folding the journal from its first event.
+///
+/// # Errors
+/// What the fold says.
+pub fn fold(store: &Store) -> Result<State, String> {
+    fold_prefix(&store.journal().reader(), None, &mut |_, _| {}).map_err(|e| format!("fold from the start: {e}"))
+}
+
+/// A digest computed from nothing but the state.
+#[must_use]
+pub fn fresh_digest(state: &State) -> u128 {
+    digest::digest(state, &mut digest::DigestCache::default())
+}
+
+impl Lockstep {
+    /// A new store on a disk, and an empty reference. A state file is written every so many events.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn new(disk: Arc<dyn Disk>, state_every: u64) -> Result<Self, String> {
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(BEGIN));
+        let actor = actor("model");
+        let options = InitOptions { segment_size: SEGMENT_SIZE, capacity: None, store: StoreId([7; 16]) };
+        let store = Store::init(disk.clone(), clock.clone(), options, &actor).map_err(|e| format!("init: {e}"))?;
+        let mut lockstep = Self {
+            reference: Reference::new(),
+            store: Some(store),
+            disk,
+            clock,
+            actor,
+            inos: Pairs::default(),
+            versions: Pairs::default(),
+            state_every,
+        };
+        lockstep.reopen(true, false)?;
+        Ok(lockstep)
+    }
+
+    /// The open store.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        self.store.as_ref().expect("a step that ends the process also opens the store again")
+    }
+
+    /// Runs a step on both sides. Gives what both refused it with, if they did.
+    ///
+    /// # Errors
+    /// Where one refuses and the other does not, or for another reason.
+    pub fn step(&mut self, step: &Step) -> Result<Option<&'static str>, String> {
+        if let Step::Reopen { clean, from_start } = step {
+            self.reopen(*clean, *from_start)?;
+            self.reference.reopened();
+            return Ok(None);
+        }
+        let images = self.store().state().next_checkpoint;
+        let theirs = self.on_engine(step);
+        self.reference.times_differ = self.store().state().next_checkpoint != images;
+        let first = theirs.as_ref().ok().copied().flatten().unwrap_or(0);
+        let ours = on_reference(&mut self.reference, step, first);
+        match (ours, theirs) {
+            (Ok(()), Ok(_)) => Ok(None),
+            (Err(ours), Err(theirs)) if ours == theirs.kind().name() => Ok(Some(ours)),
+            (ours, Err(theirs)) => Err(format!("the reference: {ours:?}, the engine: {} ({theirs})", theirs.kind().name())),
+            (ours, Ok(_)) => Err(format!("the reference: {ours:?}, the engine did it")),
+        }
+    }
+
+    /// Keeps the live trees as the view of the present position.
+    pub fn remember(&mut self) {
+        let boundary = self.store().state().boundary;
+        self.reference.remember(boundary);
+    }
+
+    fn reopen(&mut self, clean: bool, from_start: bool) -> Result<(), String> {
+        let store = self.store.take().expect("open between steps");
+        if clean {
+            store.close().map_err(|e| format!("close: {e}"))?;
+        } else {
+            store.sync().map_err(|e| format!("sync: {e}"))?;
+            drop(store);
+        }
+        let options = open_options(self.state_every, from_start);
+        let store = Store::open(self.disk.clone(), self.clock.clone(), options).map_err(|e| format!("open: {e}"))?;
+        let recovery = &store.opening().recovery;
+        if recovery.torn.is_some() || recovery.damage.is_some() {
+            return Err(format!("nothing was lost, but recovery says {recovery:?}"));
+        }
+        self.store = Some(store);
+        Ok(())
+    }
+
+    /// The state is what a fold of the whole journal yields, and so is its digest, however it is computed.
+    ///
+    /// # Errors
+    /// The difference.
+    pub fn check_fold(&self) -> Result<(), String> {
+        let store = self.store();
+        store.sync().map_err(|e| format!("sync: {e}"))?;
+        let (state, folded) = (store.state(), fold(store)?);
+        if (state.seq, state.boundary) != (folded.seq, folded.boundary) {
+            return Err(format!("the state is at {}, a fold of the journal at {}", state.seq, folded.seq));
+        }
+        let (kept, fresh, again) = (store.digest(), fresh_digest(&state), fresh_digest(&folded));
+        if kept == fresh && fresh == again {
+            return Ok(());
+        }
+        Err(format!("digests at {}: {kept:x} kept, {fresh:x} computed afresh, {again:x} after a fold", state.seq))
+    }
+
+    /// All the trouble there can be, at the end of a history: everything compared, settled, folded.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub fn check_all(&mut self) -> Result<(), String> {
+        self.compare(Depth::Full)?;
+        self.store().settle().map_err(|e| format!("settle: {e}"))?;
+        if self.store().state().volumes.values().any(|v| v.settling()) {
+            return Err("settled, but a volume says it is settling".into());
+        }
+        self.compare(Depth::Full)?;
+        self.check_fold()
+    }
+}

@@ -1,0 +1,205 @@
+//! The bytes of files: writes, holes, sizes, sharing, extended attributes.
+
+use super::tree::{BLOCK, Block, Ino, Kind, Version};
+use super::{Refused, Reference, VolumeNumber};
+use std::collections::BTreeMap;
+
+const MAX_FILE_SIZE: u64 = (i64::MAX as u64) / BLOCK * BLOCK;
+
+impl Reference {
+    fn file(&mut self, volume: VolumeNumber, ino: Ino) -> Result<(&mut u64, &mut BTreeMap<u64, Block>), Refused> {
+        let node = self.node(volume, ino)?;
+        match &mut node.kind {
+            Kind::File { size, blocks } => {
+                node.mtime = None;
+                Ok((size, blocks))
+            }
+            Kind::Dir { .. } => Err("is-a-directory"),
+            _ => Err("invalid"),
+        }
+    }
+
+    /// Says whether the file takes content.
+    fn check_file(&self, volume: VolumeNumber, ino: Ino) -> Result<u64, Refused> {
+        let node = self.volume(volume)?.live.nodes.get(&ino).ok_or("not-found")?;
+        match &node.kind {
+            Kind::File { size, .. } => Ok(*size),
+            Kind::Dir { .. } => Err("is-a-directory"),
+            _ => Err("invalid"),
+        }
+    }
+
+    /// Replaces bytes of one block: a new version, or a hole where nothing but zeros is left.
+    fn put(&mut self, volume: VolumeNumber, ino: Ino, block: u64, at: usize, bytes: &[u8]) -> Result<(), Refused> {
+        let version = self.next_version;
+        let (_, blocks) = self.file(volume, ino)?;
+        let mut content = blocks.get(&block).map_or_else(|| vec![0; BLOCK as usize], |b| b.bytes.clone());
+        content[at..at + bytes.len()].copy_from_slice(bytes);
+        if content.iter().all(|b| *b == 0) {
+            blocks.remove(&block);
+        } else {
+            blocks.insert(block, Block { version, bytes: content });
+            self.next_version += 1;
+        }
+        Ok(())
+    }
+
+    /// Writes bytes anywhere.
+    ///
+    /// # Errors
+    /// `not-found`, `is-a-directory`, `invalid`, `too-large`.
+    pub fn write(&mut self, volume: VolumeNumber, ino: Ino, offset: u64, data: &[u8]) -> Result<(), Refused> {
+        self.check_file(volume, ino)?;
+        let end = offset.checked_add(data.len() as u64).filter(|e| *e <= MAX_FILE_SIZE).ok_or("too-large")?;
+        if data.is_empty() {
+            return Ok(());
+        }
+        let mut at = offset;
+        while at < end {
+            let upto = (at / BLOCK + 1).saturating_mul(BLOCK).min(end);
+            let part = &data[(at - offset) as usize..(upto - offset) as usize];
+            self.put(volume, ino, at / BLOCK, (at % BLOCK) as usize, part)?;
+            at = upto;
+        }
+        let (size, _) = self.file(volume, ino)?;
+        *size = (*size).max(end);
+        Ok(())
+    }
+
+    /// Sets the size.
+    ///
+    /// # Errors
+    /// As [`Reference::write`].
+    pub fn truncate(&mut self, volume: VolumeNumber, ino: Ino, to: u64) -> Result<(), Refused> {
+        let before = self.check_file(volume, ino)?;
+        if to > MAX_FILE_SIZE {
+            return Err("too-large");
+        }
+        let (size, blocks) = self.file(volume, ino)?;
+        *size = to;
+        blocks.retain(|block, _| *block < to.div_ceil(BLOCK));
+        let within = (to % BLOCK) as usize;
+        if to < before && within > 0 && blocks.contains_key(&(to / BLOCK)) {
+            self.put(volume, ino, to / BLOCK, within, &vec![0; BLOCK as usize - within])?;
+        }
+        Ok(())
+    }
+
+    /// Zeros a range; the file grows only where `grow`.
+    ///
+    /// # Errors
+    /// As [`Reference::write`]; `invalid` for an empty range.
+    pub fn zero(&mut self, volume: VolumeNumber, ino: Ino, offset: u64, length: u64, grow: bool) -> Result<(), Refused> {
+        let before = self.check_file(volume, ino)?;
+        if length == 0 {
+            return Err("invalid");
+        }
+        let end = offset.checked_add(length).filter(|e| *e <= MAX_FILE_SIZE).ok_or("too-large")?;
+        let (_, blocks) = self.file(volume, ino)?;
+        let touched: Vec<u64> = blocks.range(offset / BLOCK..end.div_ceil(BLOCK)).map(|(b, _)| *b).collect();
+        for block in touched {
+            let from = offset.max(block * BLOCK);
+            let upto = end.min(before.max(end)).min((block + 1) * BLOCK);
+            if from < upto {
+                self.put(volume, ino, block, (from % BLOCK) as usize, &vec![0; (upto - from) as usize])?;
+            }
+        }
+        if grow {
+            let (size, _) = self.file(volume, ino)?;
+            *size = (*size).max(end);
+        }
+        Ok(())
+    }
+
+    /// Promises room.
+    ///
+    /// # Errors
+    /// As [`Reference::write`]; `invalid` for an empty range.
+    pub fn preallocate(&mut self, volume: VolumeNumber, ino: Ino, offset: u64, length: u64, keep_size: bool) -> Result<(), Refused> {
+        self.check_file(volume, ino)?;
+        if length == 0 {
+            return Err("invalid");
+        }
+        let end = offset.checked_add(length).filter(|e| *e <= MAX_FILE_SIZE).ok_or("too-large")?;
+        if !keep_size {
+            let (size, _) = self.file(volume, ino)?;
+            *size = (*size).max(end);
+        }
+        Ok(())
+    }
+
+    /// Copies a range from file to file; whole blocks that lie alike in both are shared. Gives the number of bytes.
+    ///
+    /// # Errors
+    /// As [`Reference::write`]; `invalid` where the ranges overlap in one file.
+    pub fn copy_range(
+        &mut self,
+        volume: VolumeNumber,
+        (from, from_offset): (Ino, u64),
+        (to, to_offset): (Ino, u64),
+        length: u64,
+    ) -> Result<u64, Refused> {
+        let source_size = self.check_file(volume, from)?;
+        self.check_file(volume, to)?;
+        let length = length.min(source_size.saturating_sub(from_offset));
+        if length == 0 {
+            return Ok(0);
+        }
+        let end = to_offset.checked_add(length).filter(|e| *e <= MAX_FILE_SIZE).ok_or("too-large")?;
+        if from == to && from_offset < end && to_offset < from_offset + length {
+            return Err("invalid");
+        }
+        let alike = from_offset % BLOCK == to_offset % BLOCK;
+        let source = self.volume(volume)?.live.nodes[&from].clone();
+        let mut at = 0;
+        while at < length {
+            let target = to_offset + at;
+            let upto = (target / BLOCK + 1).saturating_mul(BLOCK).min(end);
+            let count = upto - target;
+            if alike && target % BLOCK == 0 && count == BLOCK {
+                let shared = source.blocks().and_then(|b| b.get(&((from_offset + at) / BLOCK))).cloned();
+                let (_, blocks) = self.file(volume, to)?;
+                match shared {
+                    Some(block) => blocks.insert(target / BLOCK, block),
+                    None => blocks.remove(&(target / BLOCK)),
+                };
+            } else {
+                let bytes = source.read(from_offset + at, count);
+                self.put(volume, to, target / BLOCK, (target % BLOCK) as usize, &bytes)?;
+            }
+            at += count;
+        }
+        let (size, _) = self.file(volume, to)?;
+        *size = (*size).max(end);
+        Ok(length)
+    }
+
+    /// Sets an extended attribute.
+    ///
+    /// # Errors
+    /// `not-found`, `exists`.
+    pub fn set_xattr(&mut self, volume: VolumeNumber, ino: Ino, name: &[u8], value: &[u8], create: Option<bool>) -> Result<(), Refused> {
+        let node = self.node(volume, ino)?;
+        match create {
+            Some(true) if node.xattrs.contains_key(name) => return Err("exists"),
+            Some(false) if !node.xattrs.contains_key(name) => return Err("not-found"),
+            _ => {}
+        }
+        node.xattrs.insert(name.to_vec(), value.to_vec());
+        Ok(())
+    }
+
+    /// Removes an extended attribute.
+    ///
+    /// # Errors
+    /// `not-found`.
+    pub fn remove_xattr(&mut self, volume: VolumeNumber, ino: Ino, name: &[u8]) -> Result<(), Refused> {
+        self.node(volume, ino)?.xattrs.remove(name).map(|_| ()).ok_or("not-found")
+    }
+
+    /// The highest version written so far.
+    #[must_use]
+    pub fn newest_version(&self) -> Version {
+        self.next_version - 1
+    }
+}

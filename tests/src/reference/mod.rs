@@ -1,0 +1,161 @@
+//! A naive reference for the whole engine: it shares no type with it and copies everything.
+//!
+//! A checkpoint is a deep copy of a tree, a rollback copies it back, ownership and liveness are counted by looking at every
+//! copy. What must not live here: anything clever.
+
+mod admin;
+mod content;
+mod names;
+mod restore;
+mod tree;
+mod undo;
+
+pub use admin::Source;
+pub use names::Rename;
+pub use restore::{Delete, FileRollback};
+pub use tree::{BLOCK, Block, Ino, Kind, Node, Tree, Version};
+pub use undo::{Change, What};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The stable name of a refusal's kind.
+pub type Refused = &'static str;
+
+/// A volume's number.
+pub type VolumeNumber = u32;
+
+/// A checkpoint's number.
+pub type CheckpointNumber = u32;
+
+/// A position.
+pub type Position = u64;
+
+/// A volume.
+#[derive(Clone, Debug)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// The live tree.
+    pub live: Tree,
+    /// What checkpoints keep.
+    pub images: BTreeMap<CheckpointNumber, Tree>,
+    /// What removed checkpoints kept.
+    pub removed_images: BTreeMap<CheckpointNumber, Tree>,
+    /// What a clone started from.
+    pub origin: Option<Tree>,
+}
+
+/// A checkpoint.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Checkpoint {
+    /// Its name.
+    pub name: String,
+    /// Its members.
+    pub volumes: Vec<VolumeNumber>,
+    /// May be given up.
+    pub removable: bool,
+    /// Cannot be read.
+    pub nomount: bool,
+    /// Cannot be removed.
+    pub held: bool,
+}
+
+/// The reference store.
+#[derive(Clone, Debug, Default)]
+pub struct Reference {
+    /// Volumes.
+    pub volumes: BTreeMap<VolumeNumber, Volume>,
+    /// Removed ones that undo brings back.
+    pub removed_volumes: BTreeMap<VolumeNumber, Volume>,
+    /// Checkpoints.
+    pub checkpoints: BTreeMap<CheckpointNumber, Checkpoint>,
+    /// Removed ones that undo brings back.
+    pub removed_checkpoints: BTreeMap<CheckpointNumber, Checkpoint>,
+    /// Live trees at some positions.
+    pub history: BTreeMap<Position, BTreeMap<VolumeNumber, Tree>>,
+    /// Administrative changes, oldest first.
+    pub changes: Vec<Change>,
+    /// Open handles.
+    pub handles: BTreeMap<(VolumeNumber, Ino), u32>,
+    /// Set by the lock-step where the engine found something to restore: it may be nothing but times, which are not kept here.
+    pub times_differ: bool,
+    next_ino: Ino,
+    next_version: Version,
+    next_volume: VolumeNumber,
+    next_checkpoint: CheckpointNumber,
+}
+
+impl Reference {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { next_ino: 1, next_version: 1, next_volume: 1, next_checkpoint: 1, ..Self::default() }
+    }
+
+    fn new_ino(&mut self) -> Ino {
+        self.next_ino += 1;
+        self.next_ino - 1
+    }
+
+    /// The volume.
+    ///
+    /// # Errors
+    /// `not-found`.
+    pub fn volume(&self, volume: VolumeNumber) -> Result<&Volume, Refused> {
+        self.volumes.get(&volume).ok_or("not-found")
+    }
+
+    fn volume_mut(&mut self, volume: VolumeNumber) -> Result<&mut Volume, Refused> {
+        self.volumes.get_mut(&volume).ok_or("not-found")
+    }
+
+    fn live(&mut self, volume: VolumeNumber) -> Result<&mut Tree, Refused> {
+        Ok(&mut self.volume_mut(volume)?.live)
+    }
+
+    fn node(&mut self, volume: VolumeNumber, ino: Ino) -> Result<&mut Node, Refused> {
+        self.live(volume)?.nodes.get_mut(&ino).ok_or("not-found")
+    }
+
+    fn is_open(&self, volume: VolumeNumber, ino: Ino) -> bool {
+        self.handles.contains_key(&(volume, ino))
+    }
+
+    /// Ownership of a volume's checkpoints, counted: versions that the image maps, and neither live nor a newer image does.
+    #[must_use]
+    pub fn owned(volume: &Volume) -> BTreeMap<CheckpointNumber, u64> {
+        let mut newer: BTreeSet<Version> = volume.live.versions();
+        let mut owned = BTreeMap::new();
+        for (checkpoint, image) in volume.images.iter().rev() {
+            let versions = image.versions();
+            owned.insert(*checkpoint, versions.difference(&newer).count() as u64);
+            newer.extend(versions);
+        }
+        owned
+    }
+
+    /// Every version that any root of the store maps: live trees, images, what clones started from, what undo can bring back.
+    #[must_use]
+    pub fn living(&self) -> BTreeSet<Version> {
+        let mut living = BTreeSet::new();
+        for volume in self.volumes.values().chain(self.removed_volumes.values()) {
+            living.extend(volume.live.versions());
+            living.extend(volume.origin.iter().flat_map(Tree::versions));
+            living.extend(volume.images.values().chain(volume.removed_images.values()).flat_map(Tree::versions));
+        }
+        living
+    }
+
+    /// Keeps the live trees of this moment as the position's view.
+    pub fn remember(&mut self, position: Position) {
+        self.history.insert(position, self.volumes.iter().map(|(n, v)| (*n, v.live.clone())).collect());
+    }
+
+    /// What an ending of the process does: handles are gone, and with them what only they kept.
+    pub fn reopened(&mut self) {
+        self.handles.clear();
+        for volume in self.volumes.values_mut() {
+            volume.live.drop_orphans();
+        }
+    }
+}
