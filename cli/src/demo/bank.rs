@@ -78,7 +78,7 @@ impl Bank {
 
     /// Makes the tables and the accounts, each with its opening entry, in one transaction.
     pub(crate) fn found(&mut self, dice: &mut Dice) -> rusqlite::Result<()> {
-        self.connection.pragma_update(None, "page_size", PAGE)?;
+        self.connection.pragma_update(None, "page_size", PAGE as i64)?;
         let founding = self.connection.transaction()?;
         founding.execute_batch(
             "CREATE TABLE accounts (id INTEGER PRIMARY KEY, owner TEXT NOT NULL, balance INTEGER NOT NULL);
