@@ -158,21 +158,22 @@ impl Journal {
         }
     }
 
-    /// Starts a new open-epoch with an empty frame, and flushes it. For want of space this is put off to the first command.
+    /// Starts a new open-epoch with an empty frame, and flushes it.
     pub(crate) fn begin_epoch(&self) -> Result<(), Error> {
-        let mut state = self.core.state();
-        state.epoch += 1;
-        match self.open_empty(&mut state, flags::EPOCH) {
-            Ok(()) => {}
-            Err(Error::NoSpace { .. }) => {
+        {
+            let mut state = self.core.state();
+            state.epoch += 1;
+            if let Err(error) = self.open_empty(&mut state, flags::EPOCH) {
                 state.epoch -= 1;
-                state.epoch_due = true;
-                return Ok(());
+                return Err(error);
             }
-            Err(error) => return Err(error),
         }
-        drop(state);
         self.core.barrier.force(&*self.core)
+    }
+
+    /// A full disk is no reason not to open: the epoch then begins with the first command that finds space.
+    pub(crate) fn begin_epoch_later(&self) {
+        self.core.state().epoch_due = true;
     }
 
     /// A frame without records, in a place of its own.
@@ -258,19 +259,10 @@ impl Journal {
     /// The epoch frame that found no space when the store was opened. It is flushed before any record is placed.
     fn late_epoch(&self) -> Result<(), Error> {
         let _alone = self.late.lock().unwrap_or_else(PoisonError::into_inner);
-        {
-            let mut state = self.core.state();
-            if !state.epoch_due {
-                return Ok(());
-            }
-            state.epoch += 1;
-            if let Err(error) = self.open_empty(&mut state, flags::EPOCH) {
-                state.epoch -= 1;
-                return Err(error);
-            }
+        if self.core.state().epoch_due {
+            self.begin_epoch()?;
+            self.core.state().epoch_due = false;
         }
-        self.core.barrier.force(&*self.core)?;
-        self.core.state().epoch_due = false;
         Ok(())
     }
 
@@ -348,7 +340,8 @@ impl Journal {
         let layout = &self.core.layout;
         let (segment, block) = layout.split(first);
         let blocks = bytes / BLOCK_SIZE;
-        let inside = bytes % BLOCK_SIZE == 0 && block as usize + blocks <= layout.blocks() as usize;
+        let inside =
+            bytes.is_multiple_of(BLOCK_SIZE) && block as usize + blocks <= layout.blocks() as usize;
         if segment == 0 || !inside {
             return Err(Error::Misuse(format!(
                 "no run of {bytes} bytes at {first} lies in one segment"

@@ -26,7 +26,7 @@ mod writer;
 
 pub use address::{BlockAddr, ChainHash, MAX_ADDRESS, Start, StoreId, Ticket};
 pub use block::Block;
-pub use disk::{Disk, DiskFile, FileDisk, MemoryDisk, SlowDisk};
+pub use disk::{CallKind, Disk, DiskFile, FaultyDisk, FileDisk, MemoryDisk, SlowDisk};
 pub use error::{Error, Holder, Kind, VisitError};
 pub use frame::{Crcs, Entries, Entry, Frame, FrameError};
 pub use journal::{CreateOptions, Head, Journal, Placement, Space};

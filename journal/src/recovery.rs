@@ -187,10 +187,13 @@ impl Journal {
             frames: 0,
             last_close: false,
             unproven: BTreeSet::new(),
+            spares: 0,
         };
         recover.check_start(&start)?;
         let recovery = recover.run(start)?;
-        let unproven = recover.unproven;
+        let Recover {
+            unproven, spares, ..
+        } = recover;
         if let Some(torn) = &recovery.torn {
             tracing::warn!("{torn}");
         }
@@ -200,12 +203,15 @@ impl Journal {
             None => {}
         }
         if !read_only {
-            settle(&segments, &layout, &recovery, &unproven)?;
+            settle(&segments, &layout, &recovery, &unproven, spares)?;
         }
         let core = Core::new(layout, Arc::new(segments), recovery.end);
         let journal = Journal::assemble(core, disk, read_only, lock);
         if !read_only {
-            journal.begin_epoch()?;
+            match journal.begin_epoch() {
+                Err(Error::NoSpace { .. }) => journal.begin_epoch_later(),
+                other => other?,
+            }
         }
         Ok((journal, recovery))
     }
@@ -225,6 +231,8 @@ struct Recover<'a> {
     last_close: bool,
     /// Segments with frames past the mark.
     unproven: BTreeSet<u64>,
+    /// Blank segments right behind the end: made ahead, and still good.
+    spares: u64,
 }
 
 impl Recover<'_> {
@@ -273,12 +281,14 @@ impl Recover<'_> {
             }
         };
         // The frames held are past the mark so far, or an unfinished run. What lies behind may still raise the mark.
-        let mut behind = self.look_behind(stop.segment, stop.block, walk.at.number)?;
+        let mut behind = self.look_behind(&walk.at, None)?;
         if let Some(bad) = self.release_rest()? {
             stop = bad;
         }
         if (self.end.segment, self.end.block) != (walk.at.segment, walk.at.block) {
-            behind = self.look_behind(self.end.segment, self.end.block, self.end.number)?;
+            // The frame at the cut, which may still look whole in the cache, says nothing about itself.
+            let end = self.end;
+            behind = self.look_behind(&end, Some((stop.segment, stop.block)))?;
         }
         Ok(self.judge(stop, behind))
     }
@@ -382,15 +392,15 @@ impl Recover<'_> {
         })
     }
 
-    fn look_behind(&mut self, segment: u64, block: u32, number: u64) -> Result<Behind, Error> {
-        let epoch = self.held.back().map_or(self.end.epoch, |frame| frame.epoch);
-        let behind = scan::behind(self.segments, &self.layout, (segment, block), number, epoch)?;
+    /// Searches what lies behind `end` for proof that more was durable; raises the mark.
+    fn look_behind(&mut self, end: &Start, except: Option<(u64, u32)>) -> Result<Behind, Error> {
+        let behind = scan::behind(self.segments, &self.layout, end, except)?;
         self.mark = self.mark.max(behind.mark.unwrap_or(0));
         Ok(behind)
     }
 
     /// Torn or damaged, once everything has been seen.
-    fn judge(&self, stop: Stop, behind: Behind) -> Recovery {
+    fn judge(&mut self, stop: Stop, behind: Behind) -> Recovery {
         let end = self.end;
         let mut recovery = Recovery {
             last: end.number - 1,
@@ -401,8 +411,10 @@ impl Recover<'_> {
             frames: self.frames,
             end,
         };
-        let lost = self.mark >= end.number;
-        if lost || behind.later_epoch {
+        let lost = self.mark >= end.number || behind.later_epoch;
+        // Creation flushes the first frame before it writes `STORE`.
+        let headless = end == Start::origin(self.layout.store);
+        if lost || headless {
             recovery.damage = Some(Damage {
                 segment: stop.segment,
                 offset: u64::from(stop.block) * BLOCK_SIZE as u64,
@@ -432,6 +444,13 @@ impl Recover<'_> {
             });
         }
         recovery.clean = self.last_close && bytes == 0;
+        let behind_end = behind
+            .ends
+            .iter()
+            .filter(|&&(segment, _)| segment > end.segment);
+        let blank = (end.segment + 1..).zip(behind_end);
+        let blank = blank.take_while(|(expected, found)| **found == (*expected, 0));
+        self.spares = if bytes == 0 { blank.count() as u64 } else { 0 };
         recovery
     }
 }
@@ -451,24 +470,35 @@ fn settle(
     layout: &Layout,
     recovery: &Recovery,
     unproven: &BTreeSet<u64>,
+    spares: u64,
 ) -> Result<(), Error> {
     let end = &recovery.end;
     for &segment in unproven {
         segments.sync(segment)?;
     }
     segments.sync_dir()?;
-    segments.remove_after(end.segment)?;
-    if !segments.numbers().contains(&end.segment) {
-        return Ok(());
-    }
-    let file = segments.file(end.segment)?;
-    let path = segments::path(end.segment);
-    let write = |error| Error::io("write", &path, error);
-    if file.len().map_err(write)? < layout.segment_size {
-        file.extend(layout.segment_size).map_err(write)?;
+    segments.remove_after(end.segment + spares)?;
+    for segment in segments
+        .numbers()
+        .into_iter()
+        .filter(|&segment| segment >= end.segment)
+    {
+        let path = segments::path(segment);
+        let file = segments.file(segment)?;
+        let len = file
+            .len()
+            .map_err(|error| Error::io("read", &path, error))?;
+        if len < layout.segment_size {
+            file.extend(layout.segment_size)
+                .map_err(|error| segments::no_space("extend", &path, 1, error))?;
+        }
+        segments.sync(segment)?;
     }
     if let Some(torn) = &recovery.torn {
         // Chain and epoch keep what was cut from ever being believed; zeros keep it from being reported again.
+        let file = segments.file(end.segment)?;
+        let path = segments::path(end.segment);
+        let write = |error| Error::io("write", &path, error);
         let from = u64::from(end.block) * BLOCK_SIZE as u64;
         let to = from.saturating_add(torn.bytes).min(layout.segment_size);
         let zeros = vec![0u8; 1 << 20];
@@ -481,6 +511,7 @@ fn settle(
                 .map_err(write)?;
             at += part as u64;
         }
+        segments.sync(end.segment)?;
     }
-    segments.sync(end.segment)
+    Ok(())
 }

@@ -6,6 +6,7 @@
 //! before their own cut, so their `flushed` lies below it, and their epoch is not later.
 
 use crate::BLOCK_SIZE;
+use crate::address::Start;
 use crate::error::Error;
 use crate::frame::{Frame, Layout, looks_like_frame};
 use crate::segments::{Segments, path};
@@ -25,28 +26,30 @@ pub(crate) struct Behind {
     pub(crate) ends: Vec<(u64, u32)>,
 }
 
-/// Scans segment `segment` from `block` on, and all later ones. `number` is the bad number, `epoch` the last one known.
+/// Scans from `end` on, in its segment and all later ones. A frame at `except` does not count.
 pub(crate) fn behind(
     segments: &Segments,
     layout: &Layout,
-    (segment, block): (u64, u32),
-    number: u64,
-    epoch: u64,
+    end: &Start,
+    except: Option<(u64, u32)>,
 ) -> Result<Behind, Error> {
     let mut behind = Behind::default();
-    for present in segments
+    for segment in segments
         .numbers()
         .into_iter()
-        .filter(|&present| present >= segment)
+        .filter(|&segment| segment >= end.segment)
     {
-        let from = if present == segment { block } else { 0 };
-        let end = scan_segment(segments, layout, present, from, &mut |frame| {
-            if frame.flushed >= number {
+        let from = if segment == end.segment { end.block } else { 0 };
+        let scanned = scan_segment(segments, layout, segment, from, &mut |frame| {
+            if Some((frame.segment, frame.block)) == except {
+                return;
+            }
+            if frame.flushed >= end.number {
                 behind.mark = behind.mark.max(Some(frame.flushed));
             }
-            behind.later_epoch |= frame.epoch > epoch;
+            behind.later_epoch |= frame.epoch > end.epoch;
         })?;
-        behind.ends.push((present, end));
+        behind.ends.push((segment, scanned));
     }
     Ok(behind)
 }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -52,6 +53,8 @@ pub(crate) struct Segments {
     writable: bool,
     open: Mutex<BTreeMap<u64, Arc<dyn DiskFile>>>,
     state: Mutex<State>,
+    /// The highest segment that a frame has entered: nobody writes zeros there any more. Raised under the state's lock.
+    entered: AtomicU64,
     made: Condvar,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
@@ -62,8 +65,6 @@ struct State {
     present: BTreeSet<u64>,
     /// Being made by the thread.
     making: Option<u64>,
-    /// The highest segment that a frame has entered: nobody writes zeros there any more.
-    entered: u64,
     capacity: Option<u64>,
 }
 
@@ -83,9 +84,9 @@ impl Segments {
             state: Mutex::new(State {
                 present: present.iter().copied().collect(),
                 making: None,
-                entered: present.last().copied().unwrap_or(0),
                 capacity,
             }),
+            entered: AtomicU64::new(present.last().copied().unwrap_or(0)),
             made: Condvar::new(),
             thread: Mutex::default(),
         }
@@ -145,6 +146,9 @@ impl Segments {
 
     /// Makes sure that every segment up to `last` may be entered, and notes that they will be.
     pub(crate) fn ensure(&self, last: u64, needed: u64) -> Result<(), Error> {
+        if last <= self.entered.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let mut state = self.state();
         while state.making.is_some_and(|number| number <= last) {
             state = self
@@ -157,7 +161,7 @@ impl Segments {
             self.make(&mut state, next, needed)?;
             next += 1;
         }
-        state.entered = state.entered.max(last);
+        self.entered.fetch_max(last, Ordering::AcqRel);
         Ok(())
     }
 
@@ -175,12 +179,11 @@ impl Segments {
         let file =
             create(&*self.disk, segment, size, size <= SMALL_SEGMENT).map_err(
                 |error| match error {
-                    Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                        Error::NoSpace {
-                            needed,
-                            source: Some(source),
-                        }
-                    }
+                    Error::Io {
+                        action,
+                        path,
+                        source,
+                    } => no_space(action, &path, needed, source),
                     other => other,
                 },
             )?;
@@ -252,7 +255,7 @@ impl Segments {
         while at < self.layout.segment_size {
             // Held during the write: entering a segment waits for one piece at most, and none is written after that.
             let state = self.state();
-            if state.entered >= segment {
+            if self.entered.load(Ordering::Acquire) >= segment {
                 return;
             }
             if let Err(error) = file.write_at(&[IoSlice::new(&zeros)], at) {
@@ -320,7 +323,7 @@ impl Segments {
                 .sync_dir(DIR)
                 .map_err(|error| Error::io("flush", DIR, error))?;
         }
-        state.entered = last;
+        self.entered.store(last, Ordering::Release);
         Ok(())
     }
 
@@ -366,4 +369,15 @@ fn discard(disk: &dyn Disk, path: &str, error: Error) -> Error {
         tracing::debug!(%second, "cannot remove the unfinished {path}");
     }
     error
+}
+
+/// A full disk is a refusal, anything else a failure.
+pub(crate) fn no_space(action: &'static str, path: &str, needed: u64, source: io::Error) -> Error {
+    if source.kind() == io::ErrorKind::StorageFull {
+        return Error::NoSpace {
+            needed,
+            source: Some(source),
+        };
+    }
+    Error::io(action, path, source)
 }

@@ -1,5 +1,7 @@
 //! Following frames: from a place to the next frame, with all checks that tie it to the one before.
 
+use std::io;
+
 use crate::BLOCK_SIZE;
 use crate::address::Start;
 use crate::error::Error;
@@ -36,7 +38,12 @@ pub(crate) fn read_frame(
         return Ok(Err(FrameError::Short));
     }
     let mut header = vec![0u8; BLOCK_SIZE];
-    segments.read(segment, block, &mut header, direct)?;
+    match segments.read(segment, block, &mut header, direct) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(Err(FrameError::Short));
+        }
+        other => other?,
+    }
     let (header_blocks, _) = match shape(&header, block, layout) {
         Ok(shape) => shape,
         Err(error) => return Ok(Err(error)),

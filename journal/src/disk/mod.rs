@@ -1,9 +1,11 @@
 //! The disk seam: all that a store asks of a file system, small enough to fake.
 //!
+//! [`FileDisk`] is the real one, [`MemoryDisk`] keeps files in memory, [`FaultyDisk`] loses, tears and refuses on
 //! demand, [`SlowDisk`] makes flushes slow. No rule of the journal lives here.
 //!
 //! Paths are relative to the store's directory, with `/` between the parts; `""` is the directory itself.
 
+mod faulty;
 mod file;
 mod file_lock;
 mod memory;
@@ -14,6 +16,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use faulty::{CallKind, FaultyDisk};
 pub use file::FileDisk;
 pub use memory::MemoryDisk;
 pub use slow::SlowDisk;
