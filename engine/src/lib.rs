@@ -1,1 +1,52 @@
 //! Events, commands, state, decide/admit/evolve, and the store that ties them to a journal.
+//!
+//! The functional core is `decide` (every rule and refusal), `admit` (what may be folded at all) and `evolve` (the only code that changes state):
+//! pure and deterministic, no clock, no randomness, no hash maps. The imperative shell is [`Store`]: lock, journal, clock, threads, disks.
+//!
+//! What must not come in here: printing, terminals, paths of the host, FUSE, sockets.
+
+mod admit;
+mod block;
+mod clock;
+mod command;
+mod damage;
+mod decide;
+pub mod digest;
+mod error;
+mod event;
+mod evolve;
+pub mod fold;
+mod ids;
+mod name;
+pub mod numbers;
+pub mod owner;
+pub mod radix;
+mod refusal;
+mod state;
+pub mod statefile;
+mod store;
+mod views;
+
+pub use admit::{MAX_TIME, admit};
+pub use block::{BLOCK, BlockRef, MAX_FILE_BLOCKS, MAX_FILE_SIZE};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use command::{Command, Request, View, WriteRun};
+pub use damage::Damage;
+pub use decide::{BULK_BLOCKS, decide};
+pub use error::Error;
+pub use event::{
+    Actor, Bytes, Cause, Event, Grade, MAX_EVENT_BLOCKS, MAX_MEMBERS, MAX_PATHS, MAX_RANGES,
+    MAX_SHIFTS, MAX_TEXT, MAX_XATTR_VALUE, NewBody, Placed, Range, SetAttributes, Shift, Source,
+};
+pub use evolve::evolve;
+pub use ids::{ActorId, CheckpointId, EventTime, Ino, Seq, VolumeId};
+pub use name::{MAX_FILE_NAME, MAX_OBJECT_NAME, MAX_SYMLINK, check_file_name, check_user_name};
+pub use refusal::{Kind, Refusal};
+pub use state::{
+    BlockMap, Body, Change, Checkpoint, FileBody, Fileset, Image, Inode, Ledger, Names, Origin,
+    Pending, Place, Roots, Spread, State, UNDO_DEPTH, Volume, What, Xattrs,
+};
+pub use store::{Done, FileReader, InitOptions, OpenOptions, Opening, Store};
+pub use views::Views;
+
+pub use strand_journal::{Access, Block, StoreId, Ticket};

@@ -1,0 +1,198 @@
+//! `decide`: the only code that says no. Pure and deterministic: the same state, views and request give the same events, always.
+
+mod checkpoints;
+mod content;
+mod files;
+mod restore;
+mod rollback;
+mod undo;
+mod volumes;
+
+use crate::command::{Command, Request};
+use crate::event::{Event, MAX_TEXT};
+use crate::ids::{CheckpointId, Ino, VolumeId};
+use crate::refusal::{Kind, Refusal};
+use crate::state::{Checkpoint, Fileset, Inode, State, Volume};
+use crate::views::Views;
+use std::sync::Arc;
+
+/// Mapped blocks of one command above which its copy-outs take the bulk form: counting them one by one would hold up everybody else.
+pub const BULK_BLOCKS: u64 = 1024;
+
+/// Journal blocks that an administrative command is reckoned to need at most (its frame's header, twice).
+const ADMIN_BLOCKS: u64 = 4;
+
+/// Judges a command: the events that carry it out, or why not.
+///
+/// # Errors
+/// A [`Refusal`] with its kind, what stands in the way and what to do next.
+pub fn decide(state: &State, request: &Request<'_>, views: &Views) -> Result<Vec<Event>, Refusal> {
+    enough_room(request)?;
+    let mut events = Vec::with_capacity(2);
+    if !state.actor_ids.contains_key(request.actor) {
+        events.push(Event::ActorSeen {
+            actor: state.next_actor,
+            who: request.actor.clone(),
+        });
+    }
+    let decided = judge(state, request, views)?;
+    if decided.is_empty() {
+        return Ok(decided); // nothing to do is nothing to record
+    }
+    events.extend(decided);
+    Ok(events)
+}
+
+fn judge(state: &State, request: &Request<'_>, views: &Views) -> Result<Vec<Event>, Refusal> {
+    match &request.command {
+        Command::CreateStore { program } => create_store(state, program),
+        Command::VolumeCreate { .. }
+        | Command::VolumeRename { .. }
+        | Command::VolumeRemove { .. }
+        | Command::CloneCreate { .. }
+        | Command::CloneReset { .. } => volumes::judge(state, request, views),
+        Command::Create { .. }
+        | Command::Link { .. }
+        | Command::Unlink { .. }
+        | Command::Rename { .. }
+        | Command::DropOrphan { .. } => files::judge(state, request),
+        Command::Write { .. }
+        | Command::Truncate { .. }
+        | Command::Preallocate { .. }
+        | Command::Share { .. }
+        | Command::SetAttributes { .. }
+        | Command::SetXattr { .. }
+        | Command::RemoveXattr { .. } => content::judge(state, request),
+        Command::CheckpointCreate { .. }
+        | Command::CheckpointRemove { .. }
+        | Command::CheckpointRename { .. }
+        | Command::CheckpointHold { .. }
+        | Command::CheckpointFlag { .. }
+        | Command::Settle { .. } => checkpoints::judge(state, request),
+        Command::Rollback { .. } | Command::RollbackAll { .. } | Command::RollbackFiles { .. } => {
+            rollback::judge(state, request, views)
+        }
+        Command::Undo { volume } => undo::undo(state, request, *volume, views),
+        Command::Redo { volume } => undo::redo(state, request, *volume, views),
+        Command::RecordDigest { at, digest } => Ok(vec![Event::DigestRecorded {
+            at: *at,
+            digest: *digest,
+        }]),
+        Command::RecordClockJump { expected, found } => Ok(vec![Event::ClockJumped {
+            expected: *expected,
+            found: *found,
+        }]),
+        Command::RecordRefused {
+            kind,
+            message,
+            count,
+        } => Ok(vec![Event::Refused {
+            kind: cut(kind),
+            message: cut(message),
+            count: *count,
+        }]),
+    }
+}
+
+fn create_store(state: &State, program: &str) -> Result<Vec<Event>, Refusal> {
+    if state.created.is_some() {
+        return Err(Refusal::new(Kind::Exists, "the store exists"));
+    }
+    Ok(vec![Event::StoreCreated {
+        program: cut(program),
+    }])
+}
+
+/// Space is an input: what a command may take depends on what it is for. The last of the reserve is for removals, so that a full
+/// store can always be emptied.
+fn enough_room(request: &Request<'_>) -> Result<(), Refusal> {
+    let reserve = request.reserve_blocks;
+    let (need, keep) = match &request.command {
+        Command::CheckpointRemove { .. }
+        | Command::VolumeRemove { .. }
+        | Command::Settle { .. }
+        | Command::DropOrphan { .. }
+        | Command::RecordDigest { .. }
+        | Command::RecordClockJump { .. }
+        | Command::RecordRefused { .. } => (1, 0),
+        Command::Unlink { .. }
+        | Command::Rollback { .. }
+        | Command::RollbackAll { .. }
+        | Command::RollbackFiles { .. }
+        | Command::Undo { .. }
+        | Command::Redo { .. }
+        | Command::CloneReset { .. } => (ADMIN_BLOCKS, reserve / 2),
+        Command::Truncate { tail, .. } => (ADMIN_BLOCKS + u64::from(*tail), reserve / 2),
+        Command::Write { runs, .. } => {
+            let data: u64 = runs.iter().filter(|r| r.data).map(|r| r.count).sum();
+            (data.saturating_add(data / 128).saturating_add(2), reserve)
+        }
+        Command::Preallocate { length, .. } => (
+            (length / crate::block::BLOCK).saturating_add(ADMIN_BLOCKS),
+            reserve,
+        ),
+        _ => (ADMIN_BLOCKS, reserve),
+    };
+    if request.free_blocks < need.saturating_add(keep) {
+        return Err(Refusal::new(Kind::NoSpace, "the store is full")
+            .why(format!(
+                "{need} blocks are needed, {} are left beyond the reserve",
+                request.free_blocks.saturating_sub(keep)
+            ))
+            .next("give the store more room, or remove checkpoints: strand checkpoint list"));
+    }
+    Ok(())
+}
+
+/// Cuts a text to what an event may hold, at a character.
+fn cut(text: &str) -> String {
+    let mut end = text.len().min(MAX_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+fn volume(state: &State, id: VolumeId) -> Result<&Arc<Volume>, Refusal> {
+    state.volume(id).ok_or_else(|| {
+        Refusal::new(Kind::NotFound, format!("there is no volume number {id}"))
+            .next("strand volume list")
+    })
+}
+
+fn checkpoint(state: &State, id: CheckpointId) -> Result<&Arc<Checkpoint>, Refusal> {
+    state.checkpoints.get(&id).ok_or_else(|| {
+        Refusal::new(
+            Kind::NotFound,
+            format!("there is no checkpoint number {id}"),
+        )
+        .next("strand checkpoint list")
+    })
+}
+
+fn inode(tree: &Fileset, ino: Ino) -> Result<&Arc<Inode>, Refusal> {
+    tree.inode(ino)
+        .ok_or_else(|| Refusal::new(Kind::NotFound, "the file is not there"))
+}
+
+/// The name that a bulk command's safety image gets: `auto-before-SEQ`, the number of the command's first event.
+fn auto_before(
+    state: &State,
+    volumes: Vec<VolumeId>,
+    request: &Request<'_>,
+    what: &str,
+) -> (CheckpointId, Event) {
+    let first = state.seq + 1;
+    let event = Event::CheckpointCreated {
+        checkpoint: state.next_checkpoint,
+        name: format!("auto-before-{first}"),
+        volumes,
+        removable: true,
+        nomount: false,
+        note: cut(&format!(
+            "the state before {what}, by {}",
+            request.actor.name
+        )),
+    };
+    (state.next_checkpoint, event)
+}

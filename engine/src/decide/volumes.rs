@@ -1,0 +1,140 @@
+//! Volumes and clones.
+
+use super::checkpoints::{remove_events, usable_image};
+use super::{auto_before, checkpoint, volume};
+use crate::command::{Command, Request};
+use crate::event::{Cause, Event, Source};
+use crate::name::check_user_name;
+use crate::refusal::{Kind, Refusal};
+use crate::state::State;
+use crate::views::Views;
+
+pub(super) fn judge(
+    state: &State,
+    request: &Request<'_>,
+    views: &Views,
+) -> Result<Vec<Event>, Refusal> {
+    match &request.command {
+        Command::VolumeCreate {
+            name,
+            mode,
+            uid,
+            gid,
+        } => {
+            free_name(state, name)?;
+            Ok(vec![Event::VolumeCreated {
+                volume: state.next_volume,
+                name: name.clone(),
+                root: state.next_ino,
+                mode: mode & 0o7777,
+                uid: *uid,
+                gid: *gid,
+            }])
+        }
+        Command::VolumeRename { volume: id, name } => {
+            let found = volume(state, *id)?;
+            if *found.name == **name {
+                return Ok(Vec::new());
+            }
+            free_name(state, name)?;
+            Ok(vec![Event::VolumeRenamed {
+                volume: *id,
+                name: name.clone(),
+            }])
+        }
+        Command::VolumeRemove {
+            volume: id,
+            with_checkpoints,
+        } => {
+            let found = volume(state, *id)?;
+            let mut events = Vec::new();
+            if !found.images.is_empty() && !with_checkpoints {
+                return Err(
+                    Refusal::new(Kind::Busy, format!("cannot remove {}", found.name))
+                        .why(format!(
+                            "{} checkpoints keep images of it",
+                            found.images.len()
+                        ))
+                        .next(
+                            "add --with-checkpoints, or remove them first: strand checkpoint list",
+                        ),
+                );
+            }
+            for (kept, _) in &found.images {
+                let kept = checkpoint(state, *kept)?;
+                if kept.volumes.len() > 1 {
+                    return Err(
+                        Refusal::new(Kind::Busy, format!("cannot remove {}", found.name))
+                            .why(format!("checkpoint {} holds other volumes too", kept.name))
+                            .next(format!("strand checkpoint remove {}", kept.name)),
+                    );
+                }
+                events.extend(remove_events(state, kept)?);
+            }
+            events.push(Event::VolumeRemoved { volume: *id });
+            Ok(events)
+        }
+        Command::CloneCreate { name, source } => {
+            free_name(state, name)?;
+            usable_source(state, *source, views)?;
+            Ok(vec![Event::CloneCreated {
+                volume: state.next_volume,
+                name: name.clone(),
+                source: *source,
+            }])
+        }
+        Command::CloneReset { volume: id } => {
+            let found = volume(state, *id)?;
+            if found.origin.is_none() {
+                return Err(
+                    Refusal::new(Kind::NotAllowed, format!("cannot reset {}", found.name))
+                        .why("it is not a clone")
+                        .next("strand clone list"),
+                );
+            }
+            let (before, image) = auto_before(state, vec![*id], request, "a reset");
+            Ok(vec![
+                image,
+                Event::CopiedOutScope {
+                    volume: *id,
+                    cause: Cause::Reset,
+                },
+                Event::CloneReset {
+                    volume: *id,
+                    before,
+                },
+            ])
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// A source that may be cloned or rolled back to.
+pub(super) fn usable_source(state: &State, source: Source, views: &Views) -> Result<(), Refusal> {
+    match source {
+        Source::Live(id) => volume(state, id).map(|_| ()),
+        Source::Checkpoint(id, image) => usable_image(state, id, image).map(|_| ()),
+        Source::Position(id, seq) => match views.0.get(&seq).map(|view| view.volume(id)) {
+            Some(Some(_)) => Ok(()),
+            Some(None) => Err(Refusal::new(
+                Kind::NotFound,
+                format!("the volume did not exist at seq {seq}"),
+            )),
+            None => Err(Refusal::new(
+                Kind::OutOfRange,
+                format!("seq {seq} is out of reach"),
+            )),
+        },
+    }
+}
+
+fn free_name(state: &State, name: &str) -> Result<(), Refusal> {
+    check_user_name(name)?;
+    if state.volume_names.contains_key(name) {
+        return Err(
+            Refusal::new(Kind::Exists, format!("the volume {name} exists"))
+                .next("choose another name: strand volume list"),
+        );
+    }
+    Ok(())
+}

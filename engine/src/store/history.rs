@@ -1,0 +1,194 @@
+//! The store at earlier positions.
+
+use super::{Store, open::base_for};
+use crate::command::Command;
+use crate::error::Error;
+use crate::event::Source;
+use crate::fold::{decode, fold_from};
+use crate::ids::{EventTime, Seq};
+use crate::refusal::{Kind, Refusal};
+use crate::state::{Fileset, State, What};
+use crate::views::{Views, without_orphans};
+
+impl Store {
+    /// The tree that a source names: live, a checkpoint's image, or as it was at a commit boundary.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::NotAllowed`] (a nomount checkpoint), [`Kind::OutOfRange`].
+    pub fn view(&self, source: Source) -> Result<Fileset, Error> {
+        let missing = || {
+            Refusal::new(
+                Kind::NotFound,
+                "the volume, or the checkpoint's image of it, is not there",
+            )
+        };
+        match source {
+            Source::Live(volume) => Ok(without_orphans(
+                &self.state().volume(volume).ok_or_else(missing)?.live,
+            )),
+            Source::Checkpoint(volume, checkpoint) => {
+                let state = self.state();
+                if let Some(found) = state.checkpoints.get(&checkpoint).filter(|c| c.nomount) {
+                    return Err(Refusal::new(
+                        Kind::NotAllowed,
+                        format!("cannot read checkpoint {}", found.name),
+                    )
+                    .why("it is flagged nomount")
+                    .next(format!("strand checkpoint clear {} nomount", found.name))
+                    .into());
+                }
+                Ok(state
+                    .image(volume, checkpoint)
+                    .ok_or_else(missing)?
+                    .root
+                    .clone())
+            }
+            Source::Position(volume, seq) => {
+                let state = self.state_at(seq)?;
+                let then = state.volume(volume).ok_or_else(|| {
+                    Refusal::new(
+                        Kind::NotFound,
+                        format!("the volume was not there at seq {seq}"),
+                    )
+                    .next("strand log --kind volume-created")
+                })?;
+                Ok(without_orphans(&then.live))
+            }
+        }
+    }
+
+    /// The state just after a commit boundary: folded from the nearest state file at or before it, or from the start.
+    ///
+    /// # Errors
+    /// [`Kind::OutOfRange`] for a position that is not reached yet, [`Error::Damage`].
+    pub fn state_at(&self, boundary: Seq) -> Result<State, Error> {
+        let now = self.state();
+        if boundary == now.boundary {
+            return Ok(now);
+        }
+        if boundary > now.boundary || boundary == 0 {
+            return Err(out_of_range(format!("seq {boundary}"), now.boundary).into());
+        }
+        drop(now);
+        if self.journal.flushed() < boundary {
+            self.sync()?;
+        }
+        let mut bases = |first: Seq| base_for(&*self.disk, &self.journal, first);
+        fold_from(
+            &self.journal.reader(),
+            &mut bases,
+            Some(boundary),
+            &mut |_, _| {},
+        )
+    }
+
+    /// The commit boundary at or before a number, and its time.
+    ///
+    /// # Errors
+    /// [`Kind::OutOfRange`].
+    pub fn boundary_at_or_before(&self, seq: Seq) -> Result<(Seq, EventTime), Error> {
+        let now = self.state().boundary;
+        if seq == 0 || seq > now {
+            return Err(out_of_range(format!("seq {seq}"), now).into());
+        }
+        self.boundary(|number, _| number <= seq)?
+            .ok_or_else(|| out_of_range(format!("seq {seq}"), now).into())
+    }
+
+    /// The last commit boundary at or before a time, and its time.
+    ///
+    /// # Errors
+    /// [`Kind::OutOfRange`] for a time before the store, or in the future.
+    pub fn boundary_at_time(&self, time: EventTime) -> Result<(Seq, EventTime), Error> {
+        let now = self.state().boundary;
+        if time > self.clock.wall().max(self.state().time) {
+            return Err(Refusal::new(Kind::OutOfRange, "that time is in the future")
+                .why(reach(now))
+                .into());
+        }
+        self.boundary(|_, at| at <= time)?.ok_or_else(|| {
+            Refusal::new(Kind::OutOfRange, "the store did not exist at that time")
+                .why(reach(now))
+                .into()
+        })
+    }
+
+    /// The last boundary that `reached` accepts; numbers and times fall together.
+    fn boundary(
+        &self,
+        reached: impl Fn(Seq, EventTime) -> bool,
+    ) -> Result<Option<(Seq, EventTime)>, Error> {
+        if self.options.access == strand_journal::Access::ReadWrite {
+            self.sync()?;
+        }
+        for frame in self.journal.reader().frames_back() {
+            let frame = frame?;
+            if frame.count == 0 || !reached(frame.first, frame.time) {
+                continue;
+            }
+            let mut found = None;
+            for entry in frame.entries() {
+                let entry =
+                    entry.map_err(|e| crate::damage::Damage::new(e.to_string()).at(frame.first))?;
+                if !reached(entry.number, entry.time) {
+                    break;
+                }
+                if decode(&entry)?.last {
+                    found = Some((entry.number, entry.time));
+                }
+            }
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The states that a command goes back to.
+    pub(super) fn views_for(&self, command: &Command) -> Result<Views, Error> {
+        let mut views = Views::none();
+        let source = match command {
+            Command::Rollback { source, .. }
+            | Command::RollbackFiles { source, .. }
+            | Command::CloneCreate { source, .. } => Some(*source),
+            Command::Redo { volume } => {
+                let state = self.state();
+                let change = state
+                    .changes
+                    .iter()
+                    .find(|c| c.undone.is_some() && volume.is_none_or(|v| c.volumes.contains(&v)));
+                change.and_then(|c| {
+                    if let What::FilesRolledBack { source, .. } = &c.what {
+                        Some(*source)
+                    } else {
+                        None
+                    }
+                })
+            }
+            _ => None,
+        };
+        if let Some(Source::Position(_, seq)) = source {
+            let (boundary, _) = self.boundary_at_or_before(seq)?;
+            if boundary != seq {
+                return Err(Refusal::new(
+                    Kind::Invalid,
+                    format!("seq {seq} is not a commit boundary"),
+                )
+                .next(format!("the one before it is seq:{boundary}"))
+                .into());
+            }
+            views.0.insert(seq, self.state_at(seq)?);
+        }
+        Ok(views)
+    }
+}
+
+fn reach(now: Seq) -> String {
+    format!("seq 1 to {now} can be reached")
+}
+
+fn out_of_range(what: String, now: Seq) -> Refusal {
+    Refusal::new(Kind::OutOfRange, format!("{what} is out of reach"))
+        .why(reach(now))
+        .next("strand log shows what happened when")
+}

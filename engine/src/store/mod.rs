@@ -1,0 +1,518 @@
+//! The store: the shell around the pure core. It holds the lock, the journal, the clock and the open handles; the rules are in `decide`.
+//!
+//! A command is decided, placed in the journal (which gives its numbers and addresses) and folded, all under one lock; the flush is waited for
+//! outside it. What is read meanwhile may not be durable yet, as with any file system; what was acknowledged is.
+
+mod background;
+mod content;
+mod history;
+mod open;
+mod read;
+
+pub use open::{InitOptions, OpenOptions, Opening};
+pub use read::FileReader;
+
+use crate::admit::admit;
+use crate::clock::Clock;
+use crate::command::{Command, Request};
+use crate::decide::decide;
+use crate::digest::DigestCache;
+use crate::error::Error;
+use crate::event::{Actor, Event, Placed};
+use crate::evolve::evolve;
+use crate::fold::encode;
+use crate::ids::{ActorId, EventTime, Ino, Seq, VolumeId};
+use crate::refusal::{Kind, Refusal};
+use crate::state::State;
+use crate::views::Views;
+use imbl::OrdSet;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use strand_journal::{Access, Block, Crcs, Disk, Journal, Record, Ticket};
+
+/// A wall clock that strays from elapsed time by more than this has jumped, and an event says so.
+const CLOCK_TOLERANCE_NS: u64 = 1_000_000_000;
+/// Refused administrative commands of one kind are recorded at most once in this time; the event counts them.
+const REFUSAL_INTERVAL_NS: u64 = 60_000_000_000;
+/// Journal blocks kept back for removals on a full store: 4 MiB, or four segments where those are smaller.
+const RESERVE_BLOCKS: u64 = 1024;
+/// How many blocks may be placed before the free space is asked for again.
+const ROOM_REFRESH_BLOCKS: u64 = 4096;
+
+/// An open store. All methods may be called from many threads.
+pub struct Store {
+    inner: Mutex<Inner>,
+    digests: Mutex<DigestCache>,
+    journal: Arc<Journal>,
+    clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
+    options: OpenOptions,
+    opening: Opening,
+    reserve_blocks: u64,
+    state_files: background::StateFiles,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("store", &self.journal.store())
+            .finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    state: State,
+    /// Inodes that handles keep.
+    open: OrdSet<(VolumeId, Ino)>,
+    handles: BTreeMap<(VolumeId, Ino), u64>,
+    room: Room,
+    /// Wall and elapsed time of the command before.
+    clocks: Option<(u64, u64)>,
+    refused: BTreeMap<&'static str, Refused>,
+    /// Scratch space, so that a commit allocates little.
+    bytes: Vec<u8>,
+    crcs: Vec<u8>,
+}
+
+/// What is known of the free space without asking: it is asked for again when this runs low.
+#[derive(Default)]
+struct Room {
+    blocks: u64,
+    placed: u64,
+}
+
+#[derive(Default)]
+struct Refused {
+    message: String,
+    count: u32,
+    recorded: Option<u64>,
+}
+
+/// A command that was carried out.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// Number of its first event.
+    pub first: Seq,
+    /// Number of its last event: a commit boundary.
+    pub last: Seq,
+    /// Time of its last event.
+    pub time: EventTime,
+    /// What [`Store::commit`] waits for.
+    pub ticket: Ticket,
+    /// Its events.
+    pub events: Vec<Event>,
+}
+
+impl Store {
+    /// How the opening went.
+    #[must_use]
+    pub fn opening(&self) -> &Opening {
+        &self.opening
+    }
+
+    /// A consistent snapshot of the state.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.lock().state.clone()
+    }
+
+    /// The journal.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The disk.
+    #[must_use]
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Decides, places and folds a command. It is not durable yet: [`Store::commit`].
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: nothing changed. [`Error::Journal`]: poisoned or read-only.
+    pub fn submit(&self, actor: &Actor, command: Command) -> Result<Done, Error> {
+        self.submit_with(actor, command, &[])
+    }
+
+    /// As [`Store::submit`], with the payload blocks that a write or a truncation needs, in order.
+    ///
+    /// # Errors
+    /// As [`Store::submit`].
+    pub fn submit_with(
+        &self,
+        actor: &Actor,
+        command: Command,
+        payload: &[Block],
+    ) -> Result<Done, Error> {
+        self.submit_views(actor, command, payload, &Views::none())
+    }
+
+    fn submit_views(
+        &self,
+        actor: &Actor,
+        command: Command,
+        payload: &[Block],
+        views: &Views,
+    ) -> Result<Done, Error> {
+        let mut inner = self.lock();
+        self.execute(&mut inner, actor, command, payload, views)
+    }
+
+    /// Waits until everything up to a ticket is durable.
+    ///
+    /// # Errors
+    /// [`Error::Journal`] where a write or flush failed: the store is poisoned until it is opened again.
+    pub fn commit(&self, ticket: Ticket) -> Result<(), Error> {
+        self.journal.commit(ticket)?;
+        self.state_files.after_commit(self);
+        Ok(())
+    }
+
+    /// Makes everything placed so far durable.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn sync(&self) -> Result<(), Error> {
+        let placed = self.journal.placed();
+        self.commit(Ticket(placed))
+    }
+
+    /// Carries a command out, durably. A rollback, clone or file rollback to a position folds the history for it first.
+    ///
+    /// # Errors
+    /// As [`Store::submit`] and [`Store::commit`].
+    pub fn run(&self, actor: &Actor, command: Command) -> Result<Done, Error> {
+        let views = self.views_for(&command)?;
+        let done = self.submit_views(actor, command, &[], &views)?;
+        self.commit(done.ticket)?;
+        if !views.0.is_empty() {
+            // A later opening would have to fold from before that position; a state file spares it that.
+            self.state_files.write_soon(self);
+        }
+        Ok(done)
+    }
+
+    /// What a command would do: its events, without doing it.
+    ///
+    /// # Errors
+    /// As [`Store::submit`].
+    pub fn plan(&self, actor: &Actor, command: Command) -> Result<Vec<Event>, Error> {
+        let views = self.views_for(&command)?;
+        let inner = self.lock();
+        let request = Request {
+            actor,
+            free_blocks: self.journal.space().free_blocks,
+            reserve_blocks: self.reserve_blocks,
+            open: &inner.open,
+            command,
+        };
+        Ok(decide(&inner.state, &request, &views)?)
+    }
+
+    /// Says that a handle is open on a file: the inode stays when its last name goes.
+    pub fn open_handle(&self, volume: VolumeId, ino: Ino) {
+        let mut inner = self.lock();
+        *inner.handles.entry((volume, ino)).or_default() += 1;
+        inner.open.insert((volume, ino));
+    }
+
+    /// Says that a handle was closed; with the last one an unlinked file goes.
+    ///
+    /// # Errors
+    /// As [`Store::submit`].
+    pub fn close_handle(&self, actor: &Actor, volume: VolumeId, ino: Ino) -> Result<(), Error> {
+        let mut inner = self.lock();
+        let Some(count) = inner.handles.get_mut(&(volume, ino)) else {
+            return Ok(());
+        };
+        *count -= 1;
+        if *count > 0 {
+            return Ok(());
+        }
+        inner.handles.remove(&(volume, ino));
+        inner.open.remove(&(volume, ino));
+        let orphan = inner
+            .state
+            .volume(volume)
+            .is_some_and(|v| v.live.orphans.contains(&ino));
+        if orphan {
+            self.execute(
+                &mut inner,
+                actor,
+                Command::DropOrphan { volume, ino },
+                &[],
+                &Views::none(),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic under the lock leaves a state that may be half folded; the journal is not written from it, because the panic
+        // came before or after `place`, and reading it is harmless.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn execute(
+        &self,
+        inner: &mut Inner,
+        actor: &Actor,
+        command: Command,
+        payload: &[Block],
+        views: &Views,
+    ) -> Result<Done, Error> {
+        if self.options.access == Access::ReadOnly {
+            return Err(Refusal::new(Kind::ReadOnly, "the store is open for reading only").into());
+        }
+        self.note_clock_jump(inner)?;
+        self.place_refusals(inner, false)?;
+        self.execute_plain(inner, actor, command, payload, views)
+    }
+
+    fn execute_plain(
+        &self,
+        inner: &mut Inner,
+        actor: &Actor,
+        command: Command,
+        payload: &[Block],
+        views: &Views,
+    ) -> Result<Done, Error> {
+        let needed = payload.len() as u64 + 8;
+        if inner.room.placed + needed > ROOM_REFRESH_BLOCKS
+            || inner.room.blocks < inner.room.placed + needed + 2 * self.reserve_blocks
+        {
+            inner.room = Room {
+                blocks: self.journal.space().free_blocks,
+                placed: 0,
+            };
+        }
+        let administrative = command.is_administrative();
+        let request = Request {
+            actor,
+            free_blocks: inner.room.blocks.saturating_sub(inner.room.placed),
+            reserve_blocks: self.reserve_blocks,
+            open: &inner.open,
+            command,
+        };
+        let events = match decide(&inner.state, &request, views) {
+            Ok(events) => events,
+            Err(refusal) => {
+                if administrative {
+                    remember_refusal(inner, &refusal);
+                }
+                return Err(refusal.into());
+            }
+        };
+        let runs = payload_runs(&request.command);
+        if administrative {
+            rehearse(&inner.state, &events, actor, views)?;
+        }
+        self.place(inner, actor, events, &runs, payload, views)
+    }
+
+    /// Places decided events and folds them.
+    fn place(
+        &self,
+        inner: &mut Inner,
+        actor: &Actor,
+        events: Vec<Event>,
+        runs: &[usize],
+        payload: &[Block],
+        views: &Views,
+    ) -> Result<Done, Error> {
+        if events.is_empty() {
+            let (seq, time) = (inner.state.boundary, inner.state.time);
+            return Ok(Done {
+                first: seq + 1,
+                last: seq,
+                time,
+                ticket: Ticket(self.journal.placed()),
+                events,
+            });
+        }
+        let who = actor_number(&inner.state, actor);
+        let mut time = self.clock.wall();
+        inner.bytes.clear();
+        let mut ends = Vec::with_capacity(events.len());
+        let mut before = inner.state.time;
+        let mut times = Vec::with_capacity(events.len());
+        for (i, event) in events.iter().enumerate() {
+            encode(who, i + 1 == events.len(), event, &mut inner.bytes).map_err(|e| {
+                Refusal::new(Kind::TooLarge, "the command cannot be recorded").why(e.to_string())
+            })?;
+            ends.push(inner.bytes.len());
+            time = time.max(before + 1);
+            before = time;
+            times.push(time);
+        }
+        let mut records = Vec::with_capacity(events.len());
+        let (mut start, mut rest, mut lengths) = (0, payload, runs.iter());
+        for (i, event) in events.iter().enumerate() {
+            let count = if matches!(event, Event::Written { .. }) {
+                lengths.next().copied().unwrap_or(0)
+            } else {
+                0
+            };
+            let (blocks, left) = rest.split_at_checked(count).ok_or_else(payload_mismatch)?;
+            rest = left;
+            records.push(Record {
+                time: times[i],
+                bytes: &inner.bytes[start..ends[i]],
+                blocks,
+            });
+            start = ends[i];
+        }
+        if !rest.is_empty() {
+            return Err(payload_mismatch().into());
+        }
+        let placement = self.journal.place(&records)?;
+        inner.room.placed += payload.len() as u64 + 2;
+        for (i, event) in events.iter().enumerate() {
+            inner.crcs.clear();
+            inner
+                .crcs
+                .extend(records[i].blocks.iter().flat_map(|b| b.crc().to_le_bytes()));
+            let placed = Placed {
+                seq: placement.first + i as u64,
+                time: times[i],
+                actor: who,
+                last: i + 1 == events.len(),
+                event,
+                first: placement.addrs[i],
+                crcs: Crcs::from_le_bytes(&inner.crcs),
+            };
+            debug_assert_eq!(
+                admit(&inner.state, &placed, views),
+                Ok(()),
+                "decide and admit disagree on {event:?}"
+            );
+            evolve(&mut inner.state, &placed, views);
+        }
+        drop(records);
+        let last = placement.first + events.len() as u64 - 1;
+        Ok(Done {
+            first: placement.first,
+            last,
+            time: before,
+            ticket: placement.ticket,
+            events,
+        })
+    }
+
+    /// A jump of the wall clock against elapsed time is an event of its own, before the command that noticed it.
+    fn note_clock_jump(&self, inner: &mut Inner) -> Result<(), Error> {
+        let (wall, elapsed) = (self.clock.wall(), self.clock.monotonic());
+        let expected = match inner.clocks.replace((wall, elapsed)) {
+            Some((wall_before, before)) => {
+                wall_before.saturating_add(elapsed.saturating_sub(before))
+            }
+            // The first command since the store was opened: only a step back behind the last event can be told.
+            None => wall.max(inner.state.time),
+        };
+        if wall.abs_diff(expected) > CLOCK_TOLERANCE_NS && inner.state.seq > 0 {
+            tracing::warn!(expected, found = wall, "the wall clock jumped");
+            let command = Command::RecordClockJump {
+                expected,
+                found: wall,
+            };
+            self.execute_plain(inner, &Actor::program(), command, &[], &Views::none())?;
+        }
+        Ok(())
+    }
+
+    /// Records refused administrative commands: they ride with the next command, or with the closing.
+    fn place_refusals(&self, inner: &mut Inner, closing: bool) -> Result<(), Error> {
+        if inner.refused.is_empty() {
+            return Ok(());
+        }
+        let now = self.clock.monotonic();
+        let due = |r: &Refused| {
+            r.count > 0
+                && (closing
+                    || r.recorded
+                        .is_none_or(|at| now.saturating_sub(at) >= REFUSAL_INTERVAL_NS))
+        };
+        let kinds: Vec<&'static str> = inner
+            .refused
+            .iter()
+            .filter(|(_, r)| due(r))
+            .map(|(kind, _)| *kind)
+            .collect();
+        for kind in kinds {
+            let Some(refused) = inner.refused.get_mut(kind) else {
+                continue;
+            };
+            let (message, count) = (refused.message.clone(), std::mem::take(&mut refused.count));
+            refused.recorded = Some(now);
+            let command = Command::RecordRefused {
+                kind: kind.to_owned(),
+                message,
+                count,
+            };
+            self.execute_plain(inner, &Actor::program(), command, &[], &Views::none())?;
+        }
+        Ok(())
+    }
+}
+
+fn remember_refusal(inner: &mut Inner, refusal: &Refusal) {
+    let known = inner.refused.entry(refusal.kind.name()).or_default();
+    known.message = refusal.to_string();
+    known.count = known.count.saturating_add(1);
+}
+
+fn actor_number(state: &State, actor: &Actor) -> ActorId {
+    state
+        .actor_ids
+        .get(actor)
+        .copied()
+        .unwrap_or(state.next_actor)
+}
+
+/// How many payload blocks each `Written` event of a command takes.
+fn payload_runs(command: &Command) -> Vec<usize> {
+    match command {
+        Command::Write { runs, .. } => runs
+            .iter()
+            .filter(|r| r.data)
+            .filter_map(|r| usize::try_from(r.count).ok())
+            .collect(),
+        Command::Truncate { tail: true, .. } => vec![1],
+        _ => Vec::new(),
+    }
+}
+
+fn payload_mismatch() -> Refusal {
+    Refusal::new(
+        Kind::Invalid,
+        "the blocks given are not those that the command names",
+    )
+}
+
+/// Folds an administrative command's events into a copy first: what `admit` would stop at the next opening must never be written.
+fn rehearse(state: &State, events: &[Event], actor: &Actor, views: &Views) -> Result<(), Error> {
+    let mut trial = state.clone();
+    let actor = actor_number(state, actor);
+    for (i, event) in events.iter().enumerate() {
+        let placed = Placed {
+            seq: trial.seq + 1,
+            time: trial.time + 1,
+            actor,
+            last: i + 1 == events.len(),
+            event,
+            first: strand_journal::BlockAddr::NONE,
+            crcs: Crcs::from_le_bytes(&[]),
+        };
+        admit(&trial, &placed, views)?;
+        evolve(&mut trial, &placed, views);
+    }
+    Ok(())
+}

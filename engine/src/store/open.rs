@@ -1,0 +1,327 @@
+//! Making, opening and closing a store.
+
+use super::{Inner, RESERVE_BLOCKS, Room, Store, background};
+use crate::clock::Clock;
+use crate::command::Command;
+use crate::damage::Damage;
+use crate::error::Error;
+use crate::event::Actor;
+use crate::fold::{Folder, fold_from};
+use crate::ids::Seq;
+use crate::state::State;
+use crate::statefile;
+use crate::views::Views;
+use imbl::OrdSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use strand_journal::{Access, CreateOptions, Disk, Journal, Recovery, Start, StoreId};
+
+/// How a store is made.
+#[derive(Clone, Debug)]
+pub struct InitOptions {
+    /// Bytes of a segment: a power of two from 64 KiB to 1 GiB.
+    pub segment_size: u64,
+    /// Bytes that all segments may take; `None`: what the disk has.
+    pub capacity: Option<u64>,
+    /// The store's id: random, made by the caller.
+    pub store: StoreId,
+}
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// For reading (beside other readers) or for writing (alone).
+    pub access: Access,
+    /// How long to wait for the lock.
+    pub lock_timeout: Duration,
+    /// Events between two state files; 0: none are written.
+    pub state_every: u64,
+    /// Fold from the start, whatever state files there are.
+    pub ignore_state_files: bool,
+    /// State files may be written by a thread.
+    pub background: bool,
+}
+
+impl OpenOptions {
+    /// For reading, with the defaults: ten seconds for the lock, a state file every 500,000 events.
+    #[must_use]
+    pub fn read_only() -> Self {
+        Self {
+            access: Access::ReadOnly,
+            lock_timeout: Duration::from_secs(10),
+            state_every: 500_000,
+            ignore_state_files: false,
+            background: false,
+        }
+    }
+
+    /// For writing, with the same defaults.
+    #[must_use]
+    pub fn read_write() -> Self {
+        Self {
+            access: Access::ReadWrite,
+            ..Self::read_only()
+        }
+    }
+}
+
+/// How an opening went.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// What the journal says; `None` for a store just made.
+    pub recovery: Option<Recovery>,
+    /// The position of the state file begun with.
+    pub state_file: Option<Seq>,
+    /// State files that could not be used, with the reason.
+    pub bad_state_files: Vec<String>,
+    /// Events folded.
+    pub folded: u64,
+    /// An event that could not be folded: the state ends before it (for reading only; for writing this is an error).
+    pub damage: Option<Damage>,
+}
+
+/// Events behind the last state file from which a clean close writes another one.
+const CLOSE_STATE_EVENTS: u64 = 20_000;
+
+impl Store {
+    /// Makes a store and opens it for writing.
+    ///
+    /// # Errors
+    /// [`Error::Journal`] for a directory in use, bad sizes, no room.
+    pub fn init(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        options: InitOptions,
+        actor: &Actor,
+    ) -> Result<Store, Error> {
+        let create = CreateOptions {
+            segment_size: options.segment_size,
+            store: options.store,
+            capacity: options.capacity,
+        };
+        disk.create_dir(statefile::STATE_DIR)
+            .map_err(|e| io("make the directory of state files", &e))?;
+        let journal = Journal::create(disk.clone(), create)?;
+        let opening = Opening {
+            recovery: None,
+            state_file: None,
+            bad_state_files: Vec::new(),
+            folded: 0,
+            damage: None,
+        };
+        let store = Self::assemble(
+            disk,
+            clock,
+            journal,
+            State::empty(),
+            opening,
+            OpenOptions::read_write(),
+        );
+        store.run(
+            actor,
+            Command::CreateStore {
+                program: concat!("strand ", env!("CARGO_PKG_VERSION")).to_owned(),
+            },
+        )?;
+        Ok(store)
+    }
+
+    /// Opens a store: the newest good state file, then the journal behind it.
+    ///
+    /// # Errors
+    /// [`Error::Journal`] (no store, locked, damaged, newer), [`Error::Damage`] where an event cannot be folded and the access is for writing.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        options: OpenOptions,
+    ) -> Result<Store, Error> {
+        let mut bad = Vec::new();
+        let mut below = Seq::MAX;
+        loop {
+            let base = if options.ignore_state_files {
+                None
+            } else {
+                newest_state(&*disk, below, &mut bad)?
+            };
+            let (found, state, start) = match base {
+                Some((state, start)) => (Some(state.seq), state, Some(start)),
+                None => (None, State::empty(), None),
+            };
+            let known_flushed = state.seq;
+            let mut folder = Folder::new(state, BTreeSet::new(), None);
+            let opened = Journal::open(
+                disk.clone(),
+                strand_journal::OpenOptions {
+                    access: options.access,
+                    start,
+                    known_flushed,
+                    lock_timeout: options.lock_timeout,
+                },
+                &mut |frame| {
+                    folder.frame(frame, &mut |_, _| {});
+                    Ok(())
+                },
+            );
+            let (journal, recovery) = match opened {
+                Ok(opened) => opened,
+                Err(strand_journal::Error::BadStart { .. }) if found.is_some() => {
+                    bad.push(format!(
+                        "the state file at {} does not belong to this journal",
+                        found.unwrap_or(0)
+                    ));
+                    below = found.unwrap_or(0);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let mut damage = folder.damage().cloned();
+            let mut state = folder.state.clone();
+            if damage.is_none() && !folder.missing().is_empty() {
+                let mut bases = |first: Seq| base_for(&*disk, &journal, first);
+                match fold_from(&journal.reader(), &mut bases, None, &mut |_, _| {}) {
+                    Ok(folded) => state = folded,
+                    Err(Error::Damage(found)) => damage = Some(found),
+                    Err(error) => return Err(error),
+                }
+            }
+            if let (Some(damage), Access::ReadWrite) = (&damage, options.access) {
+                return Err(damage.clone().into());
+            }
+            drop(folder);
+            let folded = state.seq - found.unwrap_or(0).min(state.seq);
+            let opening = Opening {
+                recovery: Some(recovery),
+                state_file: found,
+                bad_state_files: bad,
+                folded,
+                damage,
+            };
+            let store = Self::assemble(disk, clock, journal, state, opening, options);
+            store.drop_orphans()?;
+            return Ok(store);
+        }
+    }
+
+    fn assemble(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        journal: Journal,
+        state: State,
+        opening: Opening,
+        options: OpenOptions,
+    ) -> Store {
+        let reserve = RESERVE_BLOCKS.min(4 * u64::from(journal.blocks_per_segment()));
+        let state_files = background::StateFiles::new(opening.state_file.unwrap_or(0));
+        Store {
+            inner: Mutex::new(Inner {
+                state,
+                open: OrdSet::new(),
+                handles: BTreeMap::new(),
+                room: Room::default(),
+                clocks: None,
+                refused: BTreeMap::new(),
+                bytes: Vec::new(),
+                crcs: Vec::new(),
+            }),
+            digests: Mutex::default(),
+            journal: Arc::new(journal),
+            clock,
+            disk,
+            options,
+            opening,
+            reserve_blocks: reserve,
+            state_files,
+        }
+    }
+
+    /// Files whose last name went while a handle of the last run kept them: the handles are gone.
+    fn drop_orphans(&self) -> Result<(), Error> {
+        if self.options.access == Access::ReadOnly {
+            return Ok(());
+        }
+        let mut inner = self.lock();
+        let orphans: Vec<_> = inner
+            .state
+            .volumes
+            .iter()
+            .flat_map(|(id, v)| v.live.orphans.iter().map(|ino| (*id, *ino)))
+            .collect();
+        for (volume, ino) in orphans {
+            self.execute(
+                &mut inner,
+                &Actor::program(),
+                Command::DropOrphan { volume, ino },
+                &[],
+                &Views::none(),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Closes the store in good order: bulk movements counted, refusals recorded, a state file where the journal grew long, and a last frame that
+    /// says so. Dropping a store without this loses nothing that was committed.
+    ///
+    /// # Errors
+    /// [`Error::Journal`].
+    pub fn close(self) -> Result<(), Error> {
+        if self.options.access == Access::ReadOnly {
+            return Ok(());
+        }
+        self.state_files.join();
+        self.settle()?;
+        {
+            let mut inner = self.lock();
+            self.place_refusals(&mut inner, true)?;
+        }
+        let behind = self
+            .lock()
+            .state
+            .seq
+            .saturating_sub(self.state_files.last());
+        let due = self.options.state_every > 0
+            && behind >= CLOSE_STATE_EVENTS.min(self.options.state_every);
+        if due || self.state_files.wanted() {
+            if let Err(error) = self.write_state_file() {
+                tracing::warn!(%error, "no state file was written; the next opening folds more");
+            }
+        }
+        self.journal.close()?;
+        Ok(())
+    }
+}
+
+/// The newest state file below a position that loads.
+fn newest_state(
+    disk: &dyn Disk,
+    below: Seq,
+    bad: &mut Vec<String>,
+) -> Result<Option<(State, Start)>, Error> {
+    let store = strand_journal::StoreFile::read(disk)?.store;
+    let mut files = statefile::list(disk)?;
+    files.sort_unstable();
+    for (_, name) in files.into_iter().rev().filter(|(seq, _)| *seq < below) {
+        match statefile::load(disk, &name, store) {
+            Ok(loaded) => return Ok(Some(loaded)),
+            Err(damage) => {
+                tracing::warn!(file = %name, %damage, "a state file cannot be used; an older one, or the start, will do");
+                bad.push(format!("{name}: {damage}"));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// A state to fold from: the newest good state file at or before a position, or the empty state.
+pub(super) fn base_for(disk: &dyn Disk, journal: &Journal, first: Seq) -> (State, Start) {
+    match newest_state(disk, first.saturating_add(1), &mut Vec::new()) {
+        Ok(Some(base)) => base,
+        _ => (State::empty(), journal.reader().origin()),
+    }
+}
+
+fn io(action: &'static str, error: &std::io::Error) -> Error {
+    crate::refusal::Refusal::new(crate::refusal::Kind::Io, format!("cannot {action}"))
+        .why(error.to_string())
+        .into()
+}

@@ -1,0 +1,195 @@
+//! Bytes out. Every block is checked against the crc32 in its map: a read never returns wrong bytes.
+
+use super::Store;
+use crate::block::{BLOCK, BlockRef};
+use crate::damage::Damage;
+use crate::error::Error;
+use crate::ids::Ino;
+use crate::refusal::{Kind, Refusal};
+use crate::state::{FileBody, Fileset};
+use strand_journal::{BLOCK_SIZE, BlockAddr};
+
+/// How far a sequential reader reads ahead, in blocks (4 MiB).
+const AHEAD_BLOCKS: u64 = 1024;
+
+impl Store {
+    /// Reads from a file of a tree: as many bytes as there are, up to the buffer's length. Holes read as zeros.
+    ///
+    /// # Errors
+    /// [`Error::Damage`] where a block is not what was written; [`Error::Journal`] where it cannot be read.
+    pub fn read(
+        &self,
+        tree: &Fileset,
+        ino: Ino,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<usize, Error> {
+        let file = regular(tree, ino)?;
+        let length = usize::try_from(file.size.saturating_sub(offset))
+            .unwrap_or(usize::MAX)
+            .min(buf.len());
+        let buf = &mut buf[..length];
+        if length == 0 {
+            return Ok(0);
+        }
+        buf.fill(0);
+        let last = (offset + (length as u64 - 1)) / BLOCK;
+        let mut mapped = file
+            .map
+            .range(offset / BLOCK, last)
+            .map(|(block, version)| (block, *version))
+            .peekable();
+        while let Some((block, version)) = mapped.next() {
+            let start = block * BLOCK;
+            let whole = start >= offset && start + BLOCK <= offset + length as u64;
+            if !whole {
+                let mut bytes = [0; BLOCK_SIZE];
+                self.read_version(version, &mut bytes)?;
+                let (from, to) = (
+                    start.max(offset),
+                    (start + BLOCK).min(offset + length as u64),
+                );
+                let target = (from - offset) as usize..(to - offset) as usize;
+                buf[target].copy_from_slice(&bytes[(from - start) as usize..(to - start) as usize]);
+                continue;
+            }
+            // Blocks that lie one after another in the file and in the journal are one read.
+            let mut run = vec![version];
+            while let Some((_, next)) = mapped.next_if(|(b, v)| {
+                *b == block + run.len() as u64
+                    && v.addr().0 == version.addr().0 + run.len() as u64
+                    && self.same_segment(version.addr(), v.addr())
+                    && (b + 1) * BLOCK <= offset + length as u64
+            }) {
+                run.push(next);
+            }
+            let at = (start - offset) as usize;
+            let bytes = &mut buf[at..at + run.len() * BLOCK_SIZE];
+            self.journal.read_blocks(version.addr(), bytes)?;
+            for (version, bytes) in run.iter().zip(bytes.chunks_exact(BLOCK_SIZE)) {
+                self.check(*version, bytes)?;
+            }
+        }
+        Ok(length)
+    }
+
+    /// A reader for a whole file that reads ahead along its map, however the blocks lie in the journal.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::IsADirectory`], [`Kind::Invalid`].
+    pub fn reader(&self, tree: &Fileset, ino: Ino) -> Result<FileReader<'_>, Error> {
+        regular(tree, ino)?;
+        Ok(FileReader {
+            store: self,
+            tree: tree.clone(),
+            ino,
+            ahead: 0,
+        })
+    }
+
+    pub(super) fn read_version(
+        &self,
+        version: BlockRef,
+        bytes: &mut [u8; BLOCK_SIZE],
+    ) -> Result<(), Error> {
+        self.journal.read_block(version.addr(), bytes)?;
+        self.check(version, bytes)
+    }
+
+    fn check(&self, version: BlockRef, bytes: &[u8]) -> Result<(), Error> {
+        if crc32fast::hash(bytes) == version.crc() {
+            return Ok(());
+        }
+        let per_segment = u64::from(self.journal.blocks_per_segment());
+        let (segment, block) = (
+            version.addr().0 / per_segment,
+            version.addr().0 % per_segment,
+        );
+        Err(Damage::new("a block is not what was written")
+            .in_file(format!("segment {segment}"), block * BLOCK)
+            .into())
+    }
+
+    fn same_segment(&self, a: BlockAddr, b: BlockAddr) -> bool {
+        let per_segment = u64::from(self.journal.blocks_per_segment());
+        a.0 / per_segment == b.0 / per_segment
+    }
+}
+
+/// Reads a file front to back, telling the disk early what comes next.
+#[derive(Debug)]
+pub struct FileReader<'a> {
+    store: &'a Store,
+    tree: Fileset,
+    ino: Ino,
+    /// The first block not yet announced.
+    ahead: u64,
+}
+
+impl FileReader<'_> {
+    /// Reads at an offset, as [`Store::read`].
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub fn read(&mut self, offset: u64, buf: &mut [u8]) -> Result<usize, Error> {
+        let block = offset / BLOCK;
+        if block + AHEAD_BLOCKS / 2 >= self.ahead {
+            let from = self.ahead.max(block);
+            self.announce(from, from.saturating_add(AHEAD_BLOCKS))?;
+        }
+        self.store.read(&self.tree, self.ino, offset, buf)
+    }
+
+    /// Where the next mapped byte at or after `offset` is, if any (`SEEK_DATA`).
+    #[must_use]
+    pub fn next_data(&self, offset: u64) -> Option<u64> {
+        let file = regular(&self.tree, self.ino).ok()?;
+        let (block, _) = file.map.next_at_or_after(offset / BLOCK)?;
+        Some((block * BLOCK).max(offset)).filter(|at| *at < file.size)
+    }
+
+    /// Where the next hole at or after `offset` begins, the end of the file at the latest (`SEEK_HOLE`).
+    #[must_use]
+    pub fn next_hole(&self, offset: u64) -> u64 {
+        regular(&self.tree, self.ino).map_or(offset, |file| {
+            file.map
+                .next_gap(offset / BLOCK)
+                .saturating_mul(BLOCK)
+                .max(offset)
+                .min(file.size)
+        })
+    }
+
+    /// Tells the disk which runs will be read, sorted by where they lie.
+    fn announce(&mut self, from: u64, to: u64) -> Result<(), Error> {
+        let file = regular(&self.tree, self.ino)?;
+        let mut addrs: Vec<u64> = file
+            .map
+            .range(from, to - 1)
+            .map(|(_, version)| version.addr().0)
+            .collect();
+        addrs.sort_unstable();
+        addrs.dedup();
+        let mut runs: Vec<(BlockAddr, u32)> = Vec::new();
+        for addr in addrs {
+            match runs.last_mut() {
+                Some((first, count)) if first.0 + u64::from(*count) == addr => *count += 1,
+                _ => runs.push((BlockAddr(addr), 1)),
+            }
+        }
+        self.store.journal.prefetch(&mut runs.into_iter());
+        self.ahead = to;
+        Ok(())
+    }
+}
+
+fn regular(tree: &Fileset, ino: Ino) -> Result<&FileBody, Error> {
+    let inode = tree
+        .inode(ino)
+        .ok_or_else(|| Refusal::new(Kind::NotFound, "the file is not there"))?;
+    match inode.file() {
+        Some(file) => Ok(file),
+        None if inode.is_dir() => Err(Refusal::new(Kind::IsADirectory, "it is a directory").into()),
+        None => Err(Refusal::new(Kind::Invalid, "it is not a regular file").into()),
+    }
+}

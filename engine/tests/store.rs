@@ -1,0 +1,313 @@
+//! The store's story, end to end, on a memory disk.
+
+use std::sync::Arc;
+use strand_engine::*;
+use strand_journal::{Disk, MemoryDisk};
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(ManualClock::new(1_800_000_000_000_000_000))
+}
+
+fn me() -> Actor {
+    Actor {
+        grade: Grade::Command,
+        uid: 7,
+        pid: 70,
+        name: "test".into(),
+        ..Actor::program()
+    }
+}
+
+fn new_store(segment_size: u64) -> (Arc<dyn Disk>, Store) {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let options = InitOptions {
+        segment_size,
+        capacity: None,
+        store: StoreId([3; 16]),
+    };
+    let store = Store::init(disk.clone(), clock(), options, &me()).unwrap();
+    (disk, store)
+}
+
+fn volume(store: &Store, name: &str) -> VolumeId {
+    let command = Command::VolumeCreate {
+        name: name.into(),
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+    };
+    store.run(&me(), command).unwrap();
+    store.state().volume_named(name).unwrap().id
+}
+
+fn file(store: &Store, volume: VolumeId, name: &str) -> Ino {
+    let dir = store.state().volume(volume).unwrap().live.root;
+    let name: Bytes = name.as_bytes().into();
+    let command = Command::Create {
+        volume,
+        dir,
+        name: name.clone(),
+        body: NewBody::File,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+    };
+    store.run(&me(), command).unwrap();
+    store
+        .state()
+        .volume(volume)
+        .unwrap()
+        .live
+        .child(dir, &name)
+        .unwrap()
+}
+
+fn checkpoint(store: &Store, volumes: &[VolumeId], name: &str) -> CheckpointId {
+    let command = Command::CheckpointCreate {
+        name: Some(name.into()),
+        volumes: volumes.to_vec(),
+        nomount: false,
+        removable: false,
+        note: String::new(),
+    };
+    store.run(&me(), command).unwrap();
+    store.state().checkpoint_named(name).unwrap().id
+}
+
+fn content(store: &Store, source: Source, path: &[u8]) -> Vec<u8> {
+    let tree = store.view(source).unwrap();
+    let ino = tree.lookup(path).unwrap();
+    let mut bytes = vec![0; usize::try_from(tree.inode(ino).unwrap().size()).unwrap()];
+    assert_eq!(store.read(&tree, ino, 0, &mut bytes).unwrap(), bytes.len());
+    bytes
+}
+
+fn check_ledgers(store: &Store) {
+    store.settle().unwrap();
+    for volume in store.state().volumes.values() {
+        let truth = owner::owned_brute(volume);
+        for (id, image) in &volume.images {
+            assert_eq!(
+                image.ledger.owned(),
+                truth[id],
+                "checkpoint {id} of {}",
+                volume.name
+            );
+        }
+    }
+}
+
+#[test]
+fn a_volume_goes_back_to_its_checkpoint_and_forth_again() {
+    let (disk, store) = new_store(64 << 10);
+    let pg = volume(&store, "pg");
+    let ino = file(&store, pg, "data");
+    let old: Vec<u8> = (0..50_000_u32).map(|i| (i % 251) as u8 + 1).collect();
+    store.write(&me(), pg, ino, 0, &old).unwrap();
+    let before = checkpoint(&store, &[pg], "before");
+    let middle = store.state().boundary;
+    store.write(&me(), pg, ino, 10_000, &[9; 20_000]).unwrap();
+    store.write(&me(), pg, ino, 10_000, &[8; 100]).unwrap();
+    let wrecked = content(&store, Source::Live(pg), b"data");
+    assert_eq!(
+        content(&store, Source::Checkpoint(pg, before), b"data"),
+        old
+    );
+    assert_eq!(content(&store, Source::Position(pg, middle), b"data"), old);
+    assert_eq!(
+        store.state().image(pg, before).unwrap().ledger.copied_out,
+        6
+    );
+    check_ledgers(&store);
+
+    store
+        .run(
+            &me(),
+            Command::Rollback {
+                volume: pg,
+                source: Source::Checkpoint(pg, before),
+                only: false,
+            },
+        )
+        .unwrap();
+    assert_eq!(content(&store, Source::Live(pg), b"data"), old);
+    check_ledgers(&store);
+    store.run(&me(), Command::Undo { volume: None }).unwrap();
+    assert_eq!(content(&store, Source::Live(pg), b"data"), wrecked);
+    check_ledgers(&store);
+    store
+        .run(&me(), Command::Redo { volume: Some(pg) })
+        .unwrap();
+    assert_eq!(content(&store, Source::Live(pg), b"data"), old);
+    check_ledgers(&store);
+    store
+        .run(
+            &me(),
+            Command::Rollback {
+                volume: pg,
+                source: Source::Position(pg, middle),
+                only: false,
+            },
+        )
+        .unwrap();
+    store
+        .run(&me(), Command::CheckpointRemove { checkpoint: before })
+        .unwrap();
+    check_ledgers(&store);
+    store.run(&me(), Command::Undo { volume: None }).unwrap();
+    check_ledgers(&store);
+
+    let digest = store.digest();
+    let state = store.state();
+    drop(store);
+    let again = Store::open(disk.clone(), clock(), OpenOptions::read_write()).unwrap();
+    assert_eq!(again.state().seq, state.seq);
+    assert_eq!(again.digest(), digest);
+    assert_eq!(content(&again, Source::Live(pg), b"data"), old);
+    again.close().unwrap();
+    let last = Store::open(disk, clock(), OpenOptions::read_only()).unwrap();
+    assert_eq!(last.opening().recovery.unwrap().torn, None);
+    assert_eq!(content(&last, Source::Live(pg), b"data"), old);
+}
+
+#[test]
+fn files_go_back_one_by_one() {
+    let (_, store) = new_store(1 << 20);
+    let pg = volume(&store, "pg");
+    let (a, b) = (file(&store, pg, "a"), file(&store, pg, "b"));
+    store.write(&me(), pg, a, 0, &[1; 9000]).unwrap();
+    store.write(&me(), pg, b, 0, &[2; 9000]).unwrap();
+    let before = checkpoint(&store, &[pg], "before");
+    store.write(&me(), pg, a, 0, &[3; 12_000]).unwrap();
+    store.write(&me(), pg, b, 0, &[4; 12_000]).unwrap();
+    let root = store.state().volume(pg).unwrap().live.root;
+    let name: Bytes = b"a"[..].into();
+    store
+        .run(
+            &me(),
+            Command::Unlink {
+                volume: pg,
+                dir: root,
+                name,
+                dir_wanted: false,
+            },
+        )
+        .unwrap();
+    file(&store, pg, "new");
+    let back = |paths: &[&str], delete_new| Command::RollbackFiles {
+        volume: pg,
+        source: Source::Checkpoint(pg, before),
+        paths: paths.iter().map(|p| p.as_bytes().into()).collect(),
+        attributes: false,
+        delete_new,
+    };
+    store.run(&me(), back(&["a"], false)).unwrap();
+    assert_eq!(content(&store, Source::Live(pg), b"a"), [1; 9000]);
+    assert_eq!(content(&store, Source::Live(pg), b"b"), [4; 12_000]);
+    check_ledgers(&store);
+    assert!(
+        store
+            .run(&me(), back(&["a"], false))
+            .unwrap()
+            .events
+            .is_empty(),
+        "again changes nothing"
+    );
+    store.run(&me(), back(&["/"], true)).unwrap();
+    assert_eq!(content(&store, Source::Live(pg), b"b"), [2; 9000]);
+    let live = store.view(Source::Live(pg)).unwrap();
+    assert!(live.lookup(b"new").is_none());
+    check_ledgers(&store);
+    store.run(&me(), Command::Undo { volume: None }).unwrap();
+    assert_eq!(content(&store, Source::Live(pg), b"b"), [4; 12_000]);
+    assert!(
+        store
+            .view(Source::Live(pg))
+            .unwrap()
+            .lookup(b"new")
+            .is_some()
+    );
+    check_ledgers(&store);
+    store.run(&me(), Command::Undo { volume: None }).unwrap();
+    assert!(store.view(Source::Live(pg)).unwrap().lookup(b"a").is_none());
+    check_ledgers(&store);
+}
+
+#[test]
+fn a_clone_keeps_its_own_root() {
+    let (_, store) = new_store(1 << 20);
+    let pg = volume(&store, "pg");
+    let ino = file(&store, pg, "data");
+    store.write(&me(), pg, ino, 0, &[1; 40_960]).unwrap();
+    let before = checkpoint(&store, &[pg], "before");
+    let clone = Command::CloneCreate {
+        name: "try".into(),
+        source: Source::Checkpoint(pg, before),
+    };
+    store.run(&me(), clone).unwrap();
+    let branch = store.state().volume_named("try").unwrap().id;
+    let inside = checkpoint(&store, &[branch, pg], "inside");
+    store.write(&me(), branch, ino, 0, &[5; 4096]).unwrap();
+    store.write(&me(), pg, ino, 4096, &[6; 4096]).unwrap();
+    assert_eq!(
+        content(&store, Source::Live(pg), b"data")[..4096],
+        [1; 4096]
+    );
+    assert_eq!(
+        content(&store, Source::Checkpoint(branch, inside), b"data"),
+        [1; 40_960]
+    );
+    check_ledgers(&store);
+    store
+        .run(&me(), Command::CheckpointRemove { checkpoint: before })
+        .unwrap();
+    check_ledgers(&store);
+    store
+        .run(&me(), Command::CloneReset { volume: branch })
+        .unwrap();
+    assert_eq!(content(&store, Source::Live(branch), b"data"), [1; 40_960]);
+    check_ledgers(&store);
+    let refused = store.run(
+        &me(),
+        Command::Rollback {
+            volume: pg,
+            source: Source::Checkpoint(pg, inside),
+            only: false,
+        },
+    );
+    assert_eq!(refused.unwrap_err().kind(), Kind::NotAllowed);
+    store
+        .run(&me(), Command::RollbackAll { checkpoint: inside })
+        .unwrap();
+    check_ledgers(&store);
+}
+
+#[test]
+fn shared_blocks_pass_to_a_checkpoint_once() {
+    let (_, store) = new_store(1 << 20);
+    let pg = volume(&store, "pg");
+    let (a, b) = (file(&store, pg, "a"), file(&store, pg, "b"));
+    store.write(&me(), pg, a, 0, &[1; 40_960]).unwrap();
+    let before = checkpoint(&store, &[pg], "before");
+    assert_eq!(
+        store.copy_range(&me(), pg, a, 0, b, 8192, 40_960).unwrap(),
+        40_960
+    );
+    assert_eq!(content(&store, Source::Live(pg), b"b")[8192..], [1; 40_960]);
+    check_ledgers(&store);
+    store.write(&me(), pg, a, 0, &[2; 40_960]).unwrap();
+    assert_eq!(
+        store.state().image(pg, before).unwrap().ledger.copied_out,
+        0,
+        "b still maps them"
+    );
+    store.write(&me(), pg, b, 8192, &[3; 40_960]).unwrap();
+    assert_eq!(
+        store.state().image(pg, before).unwrap().ledger.copied_out,
+        10
+    );
+    check_ledgers(&store);
+    store.truncate(&me(), pg, b, 5).unwrap();
+    store.punch(&me(), pg, a, 100, 30_000).unwrap();
+    check_ledgers(&store);
+}
