@@ -1,0 +1,229 @@
+//! `strand log`: the audit trail, newest first.
+
+use crate::args::history::Log;
+use crate::context::{Context, checkpoint, list, volume_or_only};
+use crate::error::{Outcome, refuse};
+use crate::interrupt::{self, Listening};
+use crate::names::nearest;
+use crate::output::table::{Align, Table};
+use crate::output::{units, words};
+use crate::time;
+use crate::view;
+use serde_json::{Map, Value, json};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+use strand_engine::{EventTime, Kind, Refusal, Seq, State, Store};
+use strand_replay::log::{EventRow, Filter, Moved, Passed, Row, actor_label, events, events_after, expand, files_at, rows};
+
+/// Kinds that `--kind` takes beside those of events: the parts of a counted bulk movement.
+const MOVEMENTS: [&str; 3] = ["handed-down", "handed-in", "released"];
+/// How often `--follow` looks for what is new.
+const POLL: Duration = Duration::from_millis(200);
+/// Rows that `--follow` shows first.
+const FOLLOWED: usize = 10;
+
+/// Runs it.
+pub(crate) fn run(context: &mut Context, args: Log) -> Outcome {
+    let store = context.read()?;
+    if let Some(scope) = args.expand {
+        return expanded(context, &store, scope);
+    }
+    let state = store.state();
+    let filter = filter(&state, &args)?;
+    if args.follow {
+        return follow(context, store, &filter, &args);
+    }
+    let limit = args.lines.unwrap_or(usize::MAX);
+    if args.events {
+        for row in events(&store, &filter).take(limit) {
+            event_line(context, &row?)?;
+        }
+        return Ok(());
+    }
+    for row in rows(&store, &filter).take(limit) {
+        row_line(context, &row?)?;
+    }
+    Ok(())
+}
+
+fn filter(state: &State, args: &Log) -> Outcome<Filter> {
+    for kind in &args.kind {
+        check_kind(kind)?;
+    }
+    let mut filter = Filter { actor: args.actor.clone(), kinds: args.kind.clone(), block: args.block, ..Filter::default() };
+    if let Some(name) = &args.checkpoint {
+        filter.checkpoint = Some(match state.removed_checkpoints.values().find(|c| *c.name == **name) {
+            Some(removed) if state.checkpoint_named(name).is_none() => removed.id,
+            _ => checkpoint(state, name)?.id,
+        });
+    }
+    if args.volume.is_some() || args.path.is_some() {
+        let name = args.volume.as_deref();
+        filter.volume = Some(match name.and_then(|n| state.removed_volumes.values().find(|v| *v.name == *n)) {
+            Some(removed) if name.and_then(|n| state.volume_named(n)).is_none() => removed.id,
+            _ => volume_or_only(state, name)?.id,
+        });
+    }
+    if let (Some(path), Some(volume)) = (&args.path, filter.volume) {
+        let files = files_at(state, volume, path.as_bytes());
+        if files.is_empty() {
+            return refuse(
+                Refusal::new(Kind::NotFound, format!("there is no {}", units::rooted(path.as_bytes())))
+                    .why("neither the live volume nor a checkpoint of it has such a path"),
+            );
+        }
+        filter.files = Some(files);
+    }
+    if let Some(since) = &args.since {
+        filter.since = Some(since_time(state, since)?);
+    }
+    Ok(filter)
+}
+
+/// `--since` takes a time before the store's beginning as well: then nothing is left out.
+fn since_time(state: &State, text: &str) -> Outcome<EventTime> {
+    let at = time::parse(text, &jiff::Zoned::now())?;
+    if at > units::now().max(state.time) {
+        return view::resolve_time(state, text);
+    }
+    Ok(at)
+}
+
+/// Says no to a kind that no event has.
+fn check_kind(kind: &str) -> Outcome {
+    let known = || crate::topics::EVENT_KINDS.iter().map(|(name, _)| *name).chain(MOVEMENTS);
+    if known().any(|k| k == kind) {
+        return Ok(());
+    }
+    let refusal = Refusal::new(Kind::Usage, format!("there is no kind of event {kind}")).next("strand help events");
+    match nearest(kind, known()) {
+        Some(near) => refuse(refusal.why(format!("the nearest is {near}"))),
+        None => refuse(refusal),
+    }
+}
+
+fn row_line(context: &mut Context, row: &Row) -> Outcome {
+    if context.out.json {
+        return context.out.object(row_json(row));
+    }
+    let when = span(row.first_time, row.last_time);
+    let reason = if row.actor.reason.is_empty() { String::new() } else { format!("  # {}", units::path(row.actor.reason.as_bytes())) };
+    context.out.line(format!("{when}  {}{reason}  [{}]", units::path(row.text.as_bytes()), numbers(row.first_seq, row.last_seq)))
+}
+
+/// `2026-11-21 10:00:03–08`: the end names only what differs.
+fn span(first: EventTime, last: EventTime) -> String {
+    let (a, b) = (units::zoned(first), units::zoned(last));
+    let start = units::short_time(first);
+    if a.date() != b.date() {
+        return format!("{start}–{}", units::short_time(last));
+    }
+    if (a.hour(), a.minute()) != (b.hour(), b.minute()) {
+        return format!("{start}–{}", b.strftime("%H:%M:%S"));
+    }
+    if a.second() != b.second() {
+        return format!("{start}–{}", b.strftime("%S"));
+    }
+    start
+}
+
+fn numbers(first: Seq, last: Seq) -> String {
+    if first == last { format!("seq {first}") } else { format!("seq {first}–{last}") }
+}
+
+fn row_json(row: &Row) -> Value {
+    let passed = |p: &Passed| json!({"checkpoint": p.checkpoint, "blocks": p.blocks});
+    json!({
+        "first_seq": row.first_seq, "last_seq": row.last_seq, "first_time": units::json_time(row.first_time),
+        "last_time": units::json_time(row.last_time), "actor": words::actor_json(&row.actor), "kind": row.kind, "kinds": row.kinds,
+        "volume": row.volume, "blocks": row.blocks, "files": row.files, "passed": row.passed.iter().map(passed).collect::<Vec<_>>(),
+        "paths": row.paths, "text": row.text,
+    })
+}
+
+fn event_line(context: &mut Context, row: &EventRow) -> Outcome {
+    if context.out.json {
+        let mut object = Map::new();
+        object.insert("seq".into(), row.seq.into());
+        object.insert("time".into(), units::json_time(row.time).into());
+        object.insert("kind".into(), row.kind.into());
+        object.insert("actor".into(), words::actor_json(&row.actor));
+        object.insert("volume".into(), row.volume.clone().into());
+        object.insert("path".into(), row.path.clone().into());
+        object.insert("blocks".into(), row.blocks.into());
+        object.insert("boundary".into(), row.last.into());
+        object.insert("fields".into(), row.fields.clone().into());
+        return context.out.object(object.into());
+    }
+    let mark = if row.last { '.' } else { ' ' };
+    let place = match (&row.volume, &row.path) {
+        (Some(volume), Some(path)) => format!(" {volume}:{}", units::rooted(path.as_bytes())),
+        (Some(volume), None) => format!(" {volume}"),
+        _ => String::new(),
+    };
+    let blocks = if row.blocks > 0 { format!(" {}", units::counted(row.blocks, "block")) } else { String::new() };
+    let fields: String = row.fields.iter().filter(|(name, _)| *name != "volume" && *name != "ino").map(|(name, value)| format!(" {name}={}", plain(value))).collect();
+    let who = units::path(actor_label(&row.actor).as_bytes());
+    context.out.line(format!("{:>8}{mark} {}  {who}  {}{place}{blocks}{fields}", row.seq, units::short_time(row.time), row.kind))
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => units::path(text.as_bytes()),
+        other => other.to_string(),
+    }
+}
+
+/// Follows the journal: a reader's lock is taken for a moment at a time, so that writers get in between.
+fn follow(context: &mut Context, store: Store, filter: &Filter, args: &Log) -> Outcome {
+    let _listening = Listening::start();
+    let mut last = store.state().seq;
+    let mut first: Vec<EventRow> = Vec::new();
+    for row in events(&store, filter).take(args.lines.unwrap_or(FOLLOWED)) {
+        first.push(row?);
+    }
+    for row in first.iter().rev() {
+        event_line(context, row)?;
+    }
+    context.out.flush()?;
+    drop(store);
+    while !interrupt::asked() {
+        std::thread::sleep(POLL);
+        let store = context.read()?;
+        let now = store.state().seq;
+        if now == last {
+            continue;
+        }
+        for row in events_after(&store, filter, last)? {
+            event_line(context, &row?)?;
+        }
+        context.out.flush()?;
+        last = now;
+    }
+    Err(crate::error::Failure::Said(Kind::Interrupted.exit_code()))
+}
+
+fn expanded(context: &mut Context, store: &Store, scope: Seq) -> Outcome {
+    let moved = expand(store, scope)?;
+    if context.out.json {
+        return context.out.object(json!({"scope": scope, "moved": moved}));
+    }
+    if moved.is_empty() {
+        return context.out.line(format!("seq {scope} moved no blocks"));
+    }
+    let mut table =
+        Table::new(&[("FILE", Align::Flexible), ("BLOCKS", Align::Right), ("FROM", Align::Left), ("TO", Align::Left), ("WHICH", Align::Flexible)]);
+    for row in &moved {
+        table.row(vec![units::path(row.path.as_bytes()), units::count(row.blocks), row.from.clone(), row.to.clone(), which(row)]);
+    }
+    table.print(&mut context.out)
+}
+
+fn which(moved: &Moved) -> String {
+    let ranges: Vec<String> = moved
+        .ranges
+        .iter()
+        .map(|r| if r.count == 1 { r.block.to_string() } else { format!("{}–{}", r.block, r.block + r.count - 1) })
+        .collect();
+    list(ranges.iter().map(String::as_str))
+}

@@ -1,0 +1,178 @@
+//! What a command works with: the global flags, standard output, who asks, and how to open the store.
+
+use crate::actor;
+use crate::args::Global;
+use crate::error::{Failure, Outcome, on_path, refuse};
+use crate::names::nearest;
+use crate::output::Out;
+use std::cell::OnceCell;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use strand_engine::{Actor, Checkpoint, Kind, OpenOptions, Refusal, State, Store, SystemClock, Volume};
+use strand_journal::{Access, FileDisk};
+
+/// Events between two state files written by a long command.
+const STATE_EVERY: u64 = 200_000;
+
+/// What a command works with.
+pub(crate) struct Context {
+    /// The global flags.
+    pub(crate) global: Global,
+    /// Standard output.
+    pub(crate) out: Out,
+    arguments: Vec<OsString>,
+    actor: OnceCell<Actor>,
+}
+
+impl Context {
+    /// For this process.
+    pub(crate) fn new(global: Global, arguments: Vec<OsString>) -> Self {
+        let out = Out::stdout(global.json);
+        Self { global, out, arguments, actor: OnceCell::new() }
+    }
+
+    /// Who asks.
+    pub(crate) fn actor(&self) -> &Actor {
+        self.actor.get_or_init(|| actor::of_this_command(&self.arguments, self.global.reason.as_deref()))
+    }
+
+    /// The store's directory, as given by `--store` or `STRAND_STORE`.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] where neither says.
+    pub(crate) fn store_path(&self) -> Outcome<&Path> {
+        match &self.global.store {
+            Some(path) if !path.as_os_str().is_empty() => Ok(path),
+            _ => refuse(
+                Refusal::new(Kind::Usage, "no store was named")
+                    .why("neither --store nor STRAND_STORE says which")
+                    .next("add --store DIR, or export STRAND_STORE=DIR; strand init DIR makes one"),
+            ),
+        }
+    }
+
+    /// Opens the store to look at it: beside other readers, and without changing a byte.
+    pub(crate) fn read(&self) -> Outcome<Store> {
+        let store = self.open(Access::ReadOnly)?;
+        if let Some(damage) = &store.opening().recovery.damage {
+            tracing::warn!("the journal is damaged, what follows ends before it: {damage}");
+        }
+        if let Some(damage) = &store.opening().damage {
+            tracing::warn!("an event is damaged, what follows ends before it: {damage}");
+        }
+        Ok(store)
+    }
+
+    /// Opens the store to change it: alone.
+    pub(crate) fn write(&self) -> Outcome<Store> {
+        self.open(Access::ReadWrite)
+    }
+
+    fn open(&self, access: Access) -> Outcome<Store> {
+        let path = self.store_path()?;
+        let disk = FileDisk::open(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => Failure::from(
+                Refusal::new(Kind::NotAStore, format!("{} is no store", path.display()))
+                    .why(crate::error::plain(&error))
+                    .next(format!("strand init {}", path.display())),
+            ),
+            _ => on_path("open", path)(error),
+        })?;
+        let options = OpenOptions {
+            access,
+            lock_timeout: self.global.lock_timeout,
+            state_every: STATE_EVERY,
+            ignore_state_files: false,
+            background: true,
+        };
+        Store::open(Arc::new(disk), Arc::new(SystemClock::default()), options).map_err(|error| {
+            let mut refusal = error.refusal();
+            if refusal.kind == Kind::NotAStore {
+                refusal.message = format!("{} is no store", path.display());
+                refusal.next.get_or_insert_with(|| "strand init DIR makes one".into());
+            }
+            refusal.into()
+        })
+    }
+
+    /// Leaves a store that was changed in good order.
+    pub(crate) fn close(&self, store: Store) -> Outcome {
+        store.close()?;
+        Ok(())
+    }
+}
+
+/// The volume of that name.
+///
+/// # Errors
+/// [`Kind::NotFound`], with the nearest name.
+pub(crate) fn volume<'a>(state: &'a State, name: &str) -> Outcome<&'a Arc<Volume>> {
+    match state.volume_named(name) {
+        Some(volume) => Ok(volume),
+        None => refuse(missing("volume", name, state.volume_names.keys().map(AsRef::as_ref), "strand volume list")),
+    }
+}
+
+/// The volume named, or else the only one.
+///
+/// # Errors
+/// [`Kind::NotFound`] for a name that is not there or a store without volumes; [`Kind::Usage`] where there are several.
+pub(crate) fn volume_or_only<'a>(state: &'a State, name: Option<&str>) -> Outcome<&'a Arc<Volume>> {
+    if let Some(name) = name {
+        return volume(state, name);
+    }
+    let mut volumes = state.volumes.values();
+    match (volumes.next(), volumes.next()) {
+        (Some(only), None) => Ok(only),
+        (None, _) => refuse(
+            Refusal::new(Kind::NotFound, "the store has no volume").next("strand volume create NAME"),
+        ),
+        _ => refuse(
+            Refusal::new(Kind::Usage, "which volume?")
+                .why(format!("the store has {}", list(state.volume_names.keys().map(AsRef::as_ref))))
+                .next("name it with --volume VOL"),
+        ),
+    }
+}
+
+/// The checkpoint of that name.
+///
+/// # Errors
+/// [`Kind::NotFound`], with the nearest name.
+pub(crate) fn checkpoint<'a>(state: &'a State, name: &str) -> Outcome<&'a Arc<Checkpoint>> {
+    match state.checkpoint_named(name) {
+        Some(checkpoint) => Ok(checkpoint),
+        None => {
+            refuse(missing("checkpoint", name, state.checkpoint_names.keys().map(AsRef::as_ref), "strand checkpoint list"))
+        }
+    }
+}
+
+/// A refusal for a name that is not there.
+pub(crate) fn missing<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>, list: &str) -> Refusal {
+    let refusal = Refusal::new(Kind::NotFound, format!("there is no {what} {name}"));
+    match nearest(name, known) {
+        Some(near) => refusal.why(format!("the nearest name is {near}")).next(list),
+        None => refusal.next(list),
+    }
+}
+
+/// `a, b and c`, cut after a few.
+pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 4;
+    let names: Vec<&str> = names.into_iter().collect();
+    match names.as_slice() {
+        [] => "none".into(),
+        [one] => (*one).into(),
+        [most @ .., last] if names.len() <= SHOWN => format!("{} and {last}", most.join(", ")),
+        _ => format!("{} and {} more", names[..SHOWN - 1].join(", "), names.len() + 1 - SHOWN),
+    }
+}
+
+/// A path that lies in no store: the first directory above it (or itself) that holds one.
+pub(crate) fn inside_store(path: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(path).ok()?;
+    let existing = absolute.ancestors().find_map(|p| p.canonicalize().ok())?;
+    existing.ancestors().find(|p| p.join("STORE").is_file() && p.join("journal").is_dir()).map(Path::to_path_buf)
+}

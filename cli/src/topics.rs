@@ -1,0 +1,216 @@
+//! What `strand help TOPIC` says. Tables that the program has elsewhere (kinds of refusals) are printed from there.
+
+use crate::output::Out;
+use crate::output::table::{Align, Table};
+use strand_engine::Kind;
+
+/// The topics, with one line about each.
+pub(crate) const TOPICS: [(&str, &str); 7] = [
+    ("views", "how to name a volume, a checkpoint of it, or a moment"),
+    ("time", "how to write a time, and what it means"),
+    ("space", "who owns what, and what a checkpoint costs"),
+    ("exit-codes", "exit codes, and the kinds of refusals and failures"),
+    ("events", "the kinds of events that the audit trail shows"),
+    ("rollback", "going back, and coming back from it"),
+    ("classic", "these words beside those of storage checkpoints"),
+];
+
+/// Every kind of event, with what it means.
+pub(crate) const EVENT_KINDS: [(&str, &str); 38] = [
+    ("store-created", "the store begins"),
+    ("actor-seen", "an actor is seen for the first time"),
+    ("clock-jumped", "the wall clock jumped"),
+    ("refused", "an administrative command was refused"),
+    ("digest-recorded", "the digest of the state at a position"),
+    ("volume-created", "a new volume"),
+    ("volume-renamed", "a volume has another name"),
+    ("volume-removed", "a volume is gone"),
+    ("volume-restored", "a removed volume is back"),
+    ("clone-created", "a new writable clone"),
+    ("clone-reset", "a clone is as it started"),
+    ("created", "a new file, directory, link or node"),
+    ("linked", "one more name for a file"),
+    ("unlinked", "a name is gone"),
+    ("renamed", "a name moved"),
+    ("exchanged", "two names were exchanged"),
+    ("orphan-dropped", "an unlinked file was closed for the last time"),
+    ("written", "blocks were written"),
+    ("punched", "blocks became a hole"),
+    ("truncated", "the size was set"),
+    ("preallocated", "space was promised to a file"),
+    ("shared", "blocks were mapped into another file"),
+    ("attributes-set", "mode, owner or times were set"),
+    ("xattr-set", "an extended attribute was set"),
+    ("xattr-removed", "an extended attribute was removed"),
+    ("copied-out", "before-images passed to a checkpoint"),
+    ("copied-out-scope", "the same in bulk: see log --expand"),
+    ("settled", "what a bulk movement moved, counted"),
+    ("checkpoint-created", "a frozen image was taken"),
+    ("checkpoint-removed", "a checkpoint is gone"),
+    ("checkpoint-restored", "a removed checkpoint is back"),
+    ("checkpoint-renamed", "a checkpoint has another name"),
+    ("checkpoint-held", "a checkpoint is held, or let go"),
+    ("checkpoint-flagged", "flags of a checkpoint changed"),
+    ("rolled-back", "volumes went back to an image"),
+    ("file-restored", "a file went back to an image"),
+    ("files-rolled-back", "files went back: closes the rollback"),
+    ("undone", "an administrative change was undone, or done again"),
+];
+
+const VIEWS: &str = "\
+A VIEW names one tree of files, to read or to start from:
+
+  VOL                 the volume as it is now
+  VOL@CHECKPOINT      the image that a checkpoint keeps of it
+  VOL@seq:N           the volume at position N of the journal
+  VOL@TIME            the volume at a time (strand help time)
+
+Positions and times mean the last commit at or before them; the command says which
+on standard error before it acts:  → seq 48211, 2026-11-21 10:00:02 +01:00
+
+Every commit since the store's beginning can be viewed. A clone is a volume wherever
+VOL stands. Names of checkpoints are unique in the store.
+
+Examples:
+  strand ls pg@before-upgrade /base
+  strand export pg@10m /base ./base-ten-minutes-ago
+  strand clone create trial --from pg@before-upgrade";
+
+const TIME: &str = "\
+A TIME is written as
+
+  10m  2h  3d                     so long ago (ms, s, m, h, d, w)
+  10:00  10:00:02                 today, local time
+  \"2026-11-21 10:00\"              local time, seconds or not
+  2026-11-21T10:00:02+01:00       RFC 3339, also with Z
+
+It means the last commit at or before it. Refused, with the reachable range: the
+future, a time before the store began, and a local time that the clock showed twice
+or never. Local means the time zone of TZ, or the system's.
+
+Events carry the wall clock's time, made to grow from event to event. A jump of the
+clock is an event of its own: strand log --kind clock-jumped";
+
+const SPACE: &str = "\
+A checkpoint costs nothing when it is taken. When a block of the live volume is
+written over, its before-image passes to the newest checkpoint that shows it. The
+engine writes elsewhere, so ownership passes and no byte moves:
+
+  2,001 blocks passed to before-upgrade (0 bytes moved)
+
+A checkpoint owns what neither the live volume nor a newer checkpoint shows. Its
+ledger is kept by double entry, and strand checkpoint show prints it:
+
+  copied out A + handed in B − handed down C − released D = owned E
+
+Removing a checkpoint hands what an older one shows down to that one, and releases
+the rest. Rollbacks and removals move ownership in bulk; until that is counted the
+figures say settling. strand verify compares every ledger with a walk of all trees.
+
+This version never gives journal space back: a full store refuses writes, changes
+nothing, and checkpoints can still be removed.";
+
+const ROLLBACK: &str = "\
+  strand rollback VOL --to IMAGE              one volume
+  strand rollback VOL --to IMAGE --file PATH  files or trees of it
+  strand rollback --to CHECKPOINT             every member volume, in one commit
+
+IMAGE is a checkpoint, seq:N or a time. --dry-run prints the numbers of the real run.
+
+The state before stays as a removable checkpoint auto-before-SEQ; newer checkpoints
+stay too. strand undo returns; strand redo goes again. Nothing asks for confirmation.
+
+Files: the path is looked up in the image. Content and size go back into the same
+file where it still lives, under the names it has now; else it is made anew. Mode,
+owner, times and extended attributes of a file that lives go back with --attributes.
+Files that the image does not have stay, unless --delete-new.
+
+A checkpoint of several volumes is refused for one of them without --only. A
+checkpoint with the flag nomount is refused until that is cleared.";
+
+const CLASSIC: &str = "\
+  here                    elsewhere
+  store                   disk group
+  volume                  file system, primary fileset
+  checkpoint              storage checkpoint
+  clone                   writable (mounted read-write) checkpoint
+  copy-out                copy-on-write push
+  handed down             push to the next older checkpoint
+  position, boundary      log sequence number
+  rollback VOL            restore a file system from a checkpoint
+  rollback --file         restore one file from a checkpoint
+  checkpoint list         list the storage checkpoints of a file system
+  checkpoint hold         exempt a checkpoint from automatic removal
+
+What differs: taking and rolling back cost the same at any size; checkpoints can be
+removed in any order; a rollback keeps newer checkpoints and can be undone; every
+overwrite is an event with its actor (strand log).";
+
+/// Prints a topic; `false` where there is none of that name.
+pub(crate) fn print(out: &mut Out, topic: &str) -> crate::error::Outcome<bool> {
+    let text = match topic {
+        "views" => VIEWS,
+        "time" => TIME,
+        "space" => SPACE,
+        "rollback" => ROLLBACK,
+        "classic" => CLASSIC,
+        "events" => {
+            out.line("Kinds of events, for strand log --kind; handed-down, handed-in and released find\ncounted bulk movements.\n")?;
+            let mut table = Table::new(&[("KIND", Align::Left), ("MEANS", Align::Left)]);
+            EVENT_KINDS.iter().for_each(|(name, means)| table.row(vec![(*name).into(), (*means).into()]));
+            table.print(out)?;
+            return Ok(true);
+        }
+        "exit-codes" => {
+            exit_codes(out)?;
+            return Ok(true);
+        }
+        _ => return Ok(false),
+    };
+    out.line(text)?;
+    Ok(true)
+}
+
+fn exit_codes(out: &mut Out) -> crate::error::Outcome {
+    for line in [
+        "  0    done",
+        "  1    refused or failed",
+        "  2    wrong usage",
+        "  3    damaged: stored bytes are wrong (verify, replay --check, opening)",
+        "  4    busy: locked, held, timed out; a retry may help",
+        "  130  interrupted",
+        "",
+        "With --json an error goes to standard error as {\"error\":{\"kind\",\"message\",\"why\",\"next\"}}.",
+        "",
+    ] {
+        out.line(line)?;
+    }
+    let mut table = Table::new(&[("KIND", Align::Left), ("EXIT", Align::Right), ("ERRNO", Align::Right)]);
+    for kind in Kind::ALL {
+        table.row(vec![kind.name().into(), kind.exit_code().to_string(), kind.errno().to_string()]);
+    }
+    table.print(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_event_is_explained() {
+        let source = include_str!("../../engine/src/event.rs");
+        let names = source.lines().filter_map(|line| line.trim().strip_prefix("Event::")?.split_once("=> \"")?.1.strip_suffix("\","));
+        let names: Vec<&str> = names.collect();
+        assert!(names.len() >= 38);
+        assert_eq!(names, EVENT_KINDS.map(|(name, _)| name));
+    }
+
+    #[test]
+    fn topics_fit_80_columns_in_width() {
+        for text in [VIEWS, TIME, SPACE, ROLLBACK, CLASSIC] {
+            for line in text.lines() {
+                assert!(line.chars().count() <= 85, "{line}");
+            }
+        }
+    }
+}
