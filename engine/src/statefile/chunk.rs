@@ -30,7 +30,10 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn new(offset: u64, what: impl Into<String>) -> Self {
-        Self { offset, what: what.into() }
+        Self {
+            offset,
+            what: what.into(),
+        }
     }
 }
 
@@ -62,7 +65,10 @@ struct Fields<const N: usize> {
 
 impl<const N: usize> Fields<N> {
     fn new() -> Self {
-        Self { bytes: [0; N], at: 0 }
+        Self {
+            bytes: [0; N],
+            at: 0,
+        }
     }
 
     fn put(&mut self, field: &[u8]) {
@@ -83,7 +89,10 @@ struct Taken<'a>(&'a [u8]);
 
 impl Taken<'_> {
     fn take<const N: usize>(&mut self) -> [u8; N] {
-        let (field, rest) = self.0.split_first_chunk().expect("the layout is shorter than the array it is read from");
+        let (field, rest) = self
+            .0
+            .split_first_chunk()
+            .expect("the layout is shorter than the array it is read from");
         self.0 = rest;
         *field
     }
@@ -132,7 +141,10 @@ impl Header {
         }
         let version = u16::from_le_bytes(from.take());
         if version != VERSION {
-            return Err(Fault::new(8, format!("the state file has format {version}, this release knows {VERSION}")));
+            return Err(Fault::new(
+                8,
+                format!("the state file has format {version}, this release knows {VERSION}"),
+            ));
         }
         if !sealed(bytes) {
             return Err(Fault::new(0, "the header's checksum does not match"));
@@ -184,7 +196,10 @@ impl Trailer {
     fn from_bytes(bytes: &[u8; TRAILER_BYTES], at: u64) -> Result<Self, Fault> {
         let mut from = Taken(bytes);
         if from.take::<8>() != TRAILER_MAGIC || !sealed(bytes) {
-            return Err(Fault::new(at, "there is no whole trailer: the file is cut short or damaged"));
+            return Err(Fault::new(
+                at,
+                "there is no whole trailer: the file is cut short or damaged",
+            ));
         }
         let trailer = Self {
             chunks: from.u64(),
@@ -233,13 +248,22 @@ impl<'a> ChunkWriter<'a> {
         hasher.update(&header);
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
         chunk.resize(CHUNK_HEAD, 0);
-        Ok(Self { file, at: HEADER_BYTES as u64, chunk, chunks: 0, hasher })
+        Ok(Self {
+            file,
+            at: HEADER_BYTES as u64,
+            chunk,
+            chunks: 0,
+            hasher,
+        })
     }
 
     /// Where a record of at most `most` bytes is to be appended; a record never spans chunks.
     pub(super) fn room(&mut self, most: usize) -> io::Result<&mut Vec<u8>> {
         if most > CHUNK_BYTES - CHUNK_HEAD {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a record of {most} bytes is too large")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("a record of {most} bytes is too large"),
+            ));
         }
         if self.chunk.len() + most > CHUNK_BYTES {
             self.flush()?;
@@ -268,8 +292,14 @@ impl<'a> ChunkWriter<'a> {
     pub(super) fn finish(mut self, counts: Counts) -> io::Result<u64> {
         self.flush()?;
         let bytes = self.at + TRAILER_BYTES as u64;
-        let trailer = Trailer { chunks: self.chunks, bytes, counts, hash: *self.hasher.finalize().as_bytes() };
-        self.file.write_at(&[IoSlice::new(&trailer.to_bytes())], self.at)?;
+        let trailer = Trailer {
+            chunks: self.chunks,
+            bytes,
+            counts,
+            hash: *self.hasher.finalize().as_bytes(),
+        };
+        self.file
+            .write_at(&[IoSlice::new(&trailer.to_bytes())], self.at)?;
         Ok(bytes)
     }
 }
@@ -288,8 +318,13 @@ pub(super) struct ChunkReader {
 impl ChunkReader {
     /// Reads header and trailer.
     pub(super) fn open(file: Arc<dyn DiskFile>) -> Result<Self, Fault> {
-        let length = file.len().map_err(|error| Fault::new(0, error.to_string()))?;
-        let Some(trailer_at) = length.checked_sub(TRAILER_BYTES as u64).filter(|at| *at >= HEADER_BYTES as u64) else {
+        let length = file
+            .len()
+            .map_err(|error| Fault::new(0, error.to_string()))?;
+        let Some(trailer_at) = length
+            .checked_sub(TRAILER_BYTES as u64)
+            .filter(|at| *at >= HEADER_BYTES as u64)
+        else {
             return Err(Fault::new(length, "the state file is cut short"));
         };
         let mut header = [0; HEADER_BYTES];
@@ -301,10 +336,24 @@ impl ChunkReader {
         fill(&*file, &mut trailer, trailer_at)?;
         let trailer = Trailer::from_bytes(&trailer, trailer_at)?;
         if trailer.bytes != length {
-            return Err(Fault::new(trailer_at, format!("the file has {length} bytes, its trailer says {}", trailer.bytes)));
+            return Err(Fault::new(
+                trailer_at,
+                format!(
+                    "the file has {length} bytes, its trailer says {}",
+                    trailer.bytes
+                ),
+            ));
         }
         file.advise_willneed(0, length);
-        Ok(Self { file, header, trailer, at: HEADER_BYTES as u64, chunks: 0, chunk: Vec::new(), hasher })
+        Ok(Self {
+            file,
+            header,
+            trailer,
+            at: HEADER_BYTES as u64,
+            chunks: 0,
+            chunk: Vec::new(),
+            hasher,
+        })
     }
 
     pub(super) fn header(&self) -> Header {
@@ -331,7 +380,8 @@ impl ChunkReader {
         let length: [u8; 4] = from.take();
         let crc: [u8; 4] = from.take();
         let bytes = u32::from_le_bytes(length) as usize;
-        if bytes == 0 || bytes > CHUNK_BYTES - CHUNK_HEAD || bytes as u64 > left - CHUNK_HEAD as u64 {
+        if bytes == 0 || bytes > CHUNK_BYTES - CHUNK_HEAD || bytes as u64 > left - CHUNK_HEAD as u64
+        {
             return Err(fault("a chunk has an impossible length"));
         }
         self.chunk.resize(bytes, 0);
@@ -350,7 +400,10 @@ impl ChunkReader {
     pub(super) fn finish(&self, counts: Counts) -> Result<(), Fault> {
         let at = self.trailer_at();
         if self.chunks != self.trailer.chunks || counts != self.trailer.counts {
-            return Err(Fault::new(at, "the file does not have as many parts as its trailer says"));
+            return Err(Fault::new(
+                at,
+                "the file does not have as many parts as its trailer says",
+            ));
         }
         if *self.hasher.finalize().as_bytes() != self.trailer.hash {
             return Err(Fault::new(at, "the file's hash does not match its trailer"));

@@ -3,8 +3,9 @@
 
 use super::chunk::Counts;
 use super::record::{
-    BLOCK_BRANCH, BLOCK_LEAF, BodyRecord, ChangeRecord, CheckpointRecord, CountersRecord, INODE_BRANCH, INODE_LEAF,
-    ImageRecord, InodeRecord, Record, RootRecord, RootsRecord, SPREAD_BRANCH, SPREAD_LEAF, VolumeRecord, WhatRecord,
+    BLOCK_BRANCH, BLOCK_LEAF, BodyRecord, ChangeRecord, CheckpointRecord, CountersRecord,
+    INODE_BRANCH, INODE_LEAF, ImageRecord, InodeRecord, Record, RootRecord, RootsRecord,
+    SPREAD_BRANCH, SPREAD_LEAF, VolumeRecord, WhatRecord,
 };
 use super::tree::check_tree;
 use crate::block::{BLOCK, BlockRef, MAX_FILE_SIZE};
@@ -13,8 +14,8 @@ use crate::ids::{ActorId, CheckpointId, Ino, VolumeId};
 use crate::name::{MAX_FILE_NAME, MAX_SYMLINK, file_name_is_valid};
 use crate::radix::{LoadError, Loader, NodeId};
 use crate::state::{
-    Body, Change, Checkpoint, FileBody, Fileset, Image, Inode, Names, Origin, Pending, Place, Roots, State, Volume,
-    What, Xattrs,
+    Body, Change, Checkpoint, FileBody, Fileset, Image, Inode, Names, Origin, Pending, Place,
+    Roots, State, Volume, What, Xattrs,
 };
 use imbl::{OrdMap, OrdSet, Vector};
 use std::borrow::Cow;
@@ -86,7 +87,10 @@ struct Rest<'a>(&'a [u8]);
 
 impl<'a> Rest<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8], Wrong> {
-        let (taken, rest) = self.0.split_at_checked(count).ok_or("a node is cut short")?;
+        let (taken, rest) = self
+            .0
+            .split_at_checked(count)
+            .ok_or("a node is cut short")?;
         self.0 = rest;
         Ok(taken)
     }
@@ -106,7 +110,11 @@ impl<'a> Rest<'a> {
             }
             value |= bits << shift;
             if byte < 0x80 {
-                return if byte == 0 && shift > 0 { Err("a number is longer than it need be".into()) } else { Ok(value) };
+                return if byte == 0 && shift > 0 {
+                    Err("a number is longer than it need be".into())
+                } else {
+                    Ok(value)
+                };
             }
         }
         Err("a number is too large".into())
@@ -181,7 +189,10 @@ impl Decoder {
             BLOCK_LEAF => {
                 let (versions, _) = from.take(count * 10)?.as_chunks::<10>();
                 let versions = versions.iter().map(|bytes| BlockRef::from_bytes(*bytes));
-                if versions.clone().any(|version| version.addr() == BlockAddr::NONE) {
+                if versions
+                    .clone()
+                    .any(|version| version.addr() == BlockAddr::NONE)
+                {
                     return Err("a mapped block has no address".into());
                 }
                 self.blocks.leaf(bitmap, versions)?;
@@ -189,12 +200,14 @@ impl Decoder {
             INODE_LEAF => {
                 let ids = ago(from, count, self.inodes.len() as u64, &mut self.children)?;
                 let inodes = &self.inodes;
-                self.tables.leaf(bitmap, ids.iter().map(|id| inodes[id.0 as usize].clone()))?;
+                self.tables
+                    .leaf(bitmap, ids.iter().map(|id| inodes[id.0 as usize].clone()))?;
             }
             SPREAD_LEAF => {
                 let ids = ago(from, count, self.places.len() as u64, &mut self.children)?;
                 let places = &self.places;
-                self.spreads.leaf(bitmap, ids.iter().map(|id| places[id.0 as usize].clone()))?;
+                self.spreads
+                    .leaf(bitmap, ids.iter().map(|id| places[id.0 as usize].clone()))?;
             }
             BLOCK_BRANCH => {
                 let ids = ago(from, count, self.blocks.len(), &mut self.children)?;
@@ -217,11 +230,17 @@ impl Decoder {
     fn begin(&mut self, record: Record<'_>) -> Result<(), Wrong> {
         match record {
             Record::Names { base, .. } => {
-                let names = base.map(|id| named(&self.names, id)).transpose()?.unwrap_or_default();
+                let names = base
+                    .map(|id| named(&self.names, id))
+                    .transpose()?
+                    .unwrap_or_default();
                 self.go_on(Open::Names(names), record.without_base())
             }
             Record::Images { base, .. } => {
-                let images = base.map(|id| named(&self.images, id)).transpose()?.unwrap_or_default();
+                let images = base
+                    .map(|id| named(&self.images, id))
+                    .transpose()?
+                    .unwrap_or_default();
                 self.go_on(Open::Images(images), record.without_base())
             }
             Record::Xattrs { .. } => self.go_on(Open::Xattrs(Xattrs::new()), record),
@@ -231,11 +250,26 @@ impl Decoder {
                 self.orphans.extend(orphans.into_iter().map(Ino));
                 Ok(())
             }
-            Record::Fileset { near, root, inodes, blocks } => self.fileset(near, root, inodes, blocks),
-            Record::Pending { scope, cause, before, after } => {
+            Record::Fileset {
+                near,
+                root,
+                inodes,
+                blocks,
+            } => self.fileset(near, root, inodes, blocks),
+            Record::Pending {
+                scope,
+                cause,
+                before,
+                after,
+            } => {
                 let before = self.roots(before)?;
                 let after = after.map(|after| self.roots(after)).transpose()?;
-                self.pending.push_back(Arc::new(Pending { scope, cause, before, after }));
+                self.pending.push_back(Arc::new(Pending {
+                    scope,
+                    cause,
+                    before,
+                    after,
+                }));
                 Ok(())
             }
             Record::Volume(volume) => self.volume(&volume),
@@ -243,7 +277,10 @@ impl Decoder {
             Record::Actor { id, who } => {
                 let who = Arc::new(who.into_owned());
                 self.state.actor_ids.insert(who.clone(), ActorId(id));
-                once(self.state.actors.insert(ActorId(id), who), "an actor stands there twice")
+                once(
+                    self.state.actors.insert(ActorId(id), who),
+                    "an actor stands there twice",
+                )
             }
             Record::Change(record) => {
                 self.state.changes.push_back(Arc::new(change(record)));
@@ -256,9 +293,19 @@ impl Decoder {
     /// A record that is part of a list.
     fn go_on(&mut self, open: Open, record: Record<'_>) -> Result<(), Wrong> {
         self.open = match (open, record) {
-            (Open::Names(mut names), Record::Names { base: None, removed, set, more }) => {
+            (
+                Open::Names(mut names),
+                Record::Names {
+                    base: None,
+                    removed,
+                    set,
+                    more,
+                },
+            ) => {
                 for name in removed {
-                    names.remove(name).ok_or("a name is removed that is not there")?;
+                    names
+                        .remove(name)
+                        .ok_or("a name is removed that is not there")?;
                 }
                 for (name, ino) in set {
                     if !file_name_is_valid(name) {
@@ -275,7 +322,10 @@ impl Decoder {
             }
             (Open::Xattrs(mut xattrs), Record::Xattrs { set, more }) => {
                 for (name, value) in set {
-                    if name.is_empty() || name.len() > MAX_FILE_NAME || value.len() > MAX_XATTR_VALUE {
+                    if name.is_empty()
+                        || name.len() > MAX_FILE_NAME
+                        || value.len() > MAX_XATTR_VALUE
+                    {
                         return Err("an extended attribute is too long, or has no name".into());
                     }
                     xattrs.insert(Bytes::from(name), Bytes::from(value));
@@ -288,7 +338,10 @@ impl Decoder {
                 }
             }
             (Open::Places(mut places), Record::Places { places: part, more }) => {
-                places.extend(part.into_iter().map(|(ino, block)| Place { ino: Ino(ino), block }));
+                places.extend(part.into_iter().map(|(ino, block)| Place {
+                    ino: Ino(ino),
+                    block,
+                }));
                 if more {
                     Open::Places(places)
                 } else {
@@ -299,9 +352,19 @@ impl Decoder {
                     Open::Nothing
                 }
             }
-            (Open::Images(mut images), Record::Images { base: None, removed, set, more }) => {
+            (
+                Open::Images(mut images),
+                Record::Images {
+                    base: None,
+                    removed,
+                    set,
+                    more,
+                },
+            ) => {
                 for id in removed {
-                    images.remove(&CheckpointId(id)).ok_or("an image is removed that is not there")?;
+                    images
+                        .remove(&CheckpointId(id))
+                        .ok_or("an image is removed that is not there")?;
                 }
                 for record in set {
                     images.insert(CheckpointId(record.checkpoint), self.image(&record)?);
@@ -320,24 +383,37 @@ impl Decoder {
 
     fn image(&self, record: &ImageRecord) -> Result<Image, Wrong> {
         let root = named(&self.trees, record.fileset)?;
-        Ok(Image { root, born: BlockAddr(record.born), ledger: record.ledger() })
+        Ok(Image {
+            root,
+            born: BlockAddr(record.born),
+            ledger: record.ledger(),
+        })
     }
 
     fn roots(&self, record: RootsRecord) -> Result<Roots, Wrong> {
-        Ok(Roots { live: named(&self.trees, record.live)?, images: named(&self.images, record.images)? })
+        Ok(Roots {
+            live: named(&self.trees, record.live)?,
+            images: named(&self.images, record.images)?,
+        })
     }
 
     fn inode(&mut self, record: InodeRecord<'_>) -> Result<(), Wrong> {
         let body = match record.body {
             BodyRecord::File { size, map } => {
                 let map = self.blocks.root(map.into())?;
-                if size > MAX_FILE_SIZE || map.last().is_some_and(|(block, _)| block >= size.div_ceil(BLOCK)) {
+                if size > MAX_FILE_SIZE
+                    || map
+                        .last()
+                        .is_some_and(|(block, _)| block >= size.div_ceil(BLOCK))
+                {
                     return Err("a file has blocks past its end, or is too large".into());
                 }
                 Body::File(FileBody { size, map })
             }
             BodyRecord::Dir { names } => Body::Dir(named(&self.names, names)?),
-            BodyRecord::Symlink(target) if target.len() > MAX_SYMLINK => return Err("a link's target is too long".into()),
+            BodyRecord::Symlink(target) if target.len() > MAX_SYMLINK => {
+                return Err("a link's target is too long".into());
+            }
             BodyRecord::Symlink(target) => Body::Symlink(target.into()),
             BodyRecord::Fifo => Body::Fifo,
             BodyRecord::Socket => Body::Socket,
@@ -356,16 +432,30 @@ impl Decoder {
             mtime: record.mtime,
             ctime: record.ctime,
             parent: Ino(record.parent),
-            xattrs: record.xattrs.map(|id| named(&self.xattrs, id)).transpose()?,
+            xattrs: record
+                .xattrs
+                .map(|id| named(&self.xattrs, id))
+                .transpose()?,
             body,
         }));
         self.counts.inodes += 1;
         Ok(())
     }
 
-    fn fileset(&mut self, near: Option<u64>, root: u64, inodes: RootRecord, blocks: u64) -> Result<(), Wrong> {
+    fn fileset(
+        &mut self,
+        near: Option<u64>,
+        root: u64,
+        inodes: RootRecord,
+        blocks: u64,
+    ) -> Result<(), Wrong> {
         let inodes = self.tables.root(inodes.into())?;
-        let tree = Fileset { root: Ino(root), inodes, blocks, orphans: mem::take(&mut self.orphans) };
+        let tree = Fileset {
+            root: Ino(root),
+            inodes,
+            blocks,
+            orphans: mem::take(&mut self.orphans),
+        };
         let near = near.map(|id| named(&self.trees, id)).transpose()?;
         check_tree(near.as_ref(), &tree)?;
         self.trees.push(tree);
@@ -376,7 +466,10 @@ impl Decoder {
     fn volume(&mut self, record: &VolumeRecord<'_>) -> Result<(), Wrong> {
         let id = VolumeId(record.id);
         let origin = match record.origin {
-            Some((source, tree)) => Some(Origin { source, root: named(&self.trees, tree)? }),
+            Some((source, tree)) => Some(Origin {
+                source,
+                root: named(&self.trees, tree)?,
+            }),
             None => None,
         };
         let volume = Volume {
@@ -395,10 +488,19 @@ impl Decoder {
         };
         self.counts.volumes += 1;
         if record.removed {
-            return once(self.state.removed_volumes.insert(id, Arc::new(volume)), "a volume stands there twice");
+            return once(
+                self.state.removed_volumes.insert(id, Arc::new(volume)),
+                "a volume stands there twice",
+            );
         }
-        once(self.state.volume_names.insert(volume.name.clone(), id), "two volumes have one name")?;
-        once(self.state.volumes.insert(id, Arc::new(volume)), "a volume stands there twice")
+        once(
+            self.state.volume_names.insert(volume.name.clone(), id),
+            "two volumes have one name",
+        )?;
+        once(
+            self.state.volumes.insert(id, Arc::new(volume)),
+            "a volume stands there twice",
+        )
     }
 
     fn checkpoint(&mut self, record: &CheckpointRecord<'_>) -> Result<(), Wrong> {
@@ -417,10 +519,21 @@ impl Decoder {
         });
         self.counts.checkpoints += 1;
         if record.removed {
-            return once(self.state.removed_checkpoints.insert(id, checkpoint), "a checkpoint stands there twice");
+            return once(
+                self.state.removed_checkpoints.insert(id, checkpoint),
+                "a checkpoint stands there twice",
+            );
         }
-        once(self.state.checkpoint_names.insert(checkpoint.name.clone(), id), "two checkpoints have one name")?;
-        once(self.state.checkpoints.insert(id, checkpoint), "a checkpoint stands there twice")
+        once(
+            self.state
+                .checkpoint_names
+                .insert(checkpoint.name.clone(), id),
+            "two checkpoints have one name",
+        )?;
+        once(
+            self.state.checkpoints.insert(id, checkpoint),
+            "a checkpoint stands there twice",
+        )
     }
 
     fn counters(&mut self, record: &CountersRecord) -> Result<(), Wrong> {
@@ -439,7 +552,12 @@ impl Decoder {
         state.digest = record.digest;
         state.created = record.created;
         self.done = true;
-        let greatest = self.trees.iter().filter_map(|tree| tree.inodes.last()).map(|(ino, _)| ino).max();
+        let greatest = self
+            .trees
+            .iter()
+            .filter_map(|tree| tree.inodes.last())
+            .map(|(ino, _)| ino)
+            .max();
         super::whole::check_state(state, greatest.unwrap_or(0))
     }
 }
@@ -464,15 +582,27 @@ fn named<T: Clone>(table: &[T], id: u64) -> Result<T, Wrong> {
 }
 
 fn once<T>(before: Option<T>, twice: &'static str) -> Result<(), Wrong> {
-    if before.is_some() { Err(twice.into()) } else { Ok(()) }
+    if before.is_some() {
+        Err(twice.into())
+    } else {
+        Ok(())
+    }
 }
 
 /// Numbers written as their distance from `own`, which all of them are below.
-fn ago<'c>(from: &mut Rest<'_>, count: usize, own: u64, to: &'c mut Vec<NodeId>) -> Result<&'c [NodeId], Wrong> {
+fn ago<'c>(
+    from: &mut Rest<'_>,
+    count: usize,
+    own: u64,
+    to: &'c mut Vec<NodeId>,
+) -> Result<&'c [NodeId], Wrong> {
     to.clear();
     for _ in 0..count {
         let distance = from.varint()?;
-        let id = own.checked_sub(distance).filter(|_| distance > 0).ok_or("a node names what is not there")?;
+        let id = own
+            .checked_sub(distance)
+            .filter(|_| distance > 0)
+            .ok_or("a node names what is not there")?;
         to.push(NodeId(id));
     }
     Ok(to)
@@ -480,9 +610,20 @@ fn ago<'c>(from: &mut Rest<'_>, count: usize, own: u64, to: &'c mut Vec<NodeId>)
 
 fn change(record: ChangeRecord<'_>) -> Change {
     let what = match record.what {
-        WhatRecord::RolledBack { before } => What::RolledBack { before: CheckpointId(before) },
-        WhatRecord::Reset { before } => What::Reset { before: CheckpointId(before) },
-        WhatRecord::FilesRolledBack { before, source, paths, attributes, delete_new, created } => What::FilesRolledBack {
+        WhatRecord::RolledBack { before } => What::RolledBack {
+            before: CheckpointId(before),
+        },
+        WhatRecord::Reset { before } => What::Reset {
+            before: CheckpointId(before),
+        },
+        WhatRecord::FilesRolledBack {
+            before,
+            source,
+            paths,
+            attributes,
+            delete_new,
+            created,
+        } => What::FilesRolledBack {
             before: CheckpointId(before),
             source,
             paths: paths.into_iter().map(Bytes::from).collect(),
@@ -490,14 +631,26 @@ fn change(record: ChangeRecord<'_>) -> Change {
             delete_new,
             created,
         },
-        WhatRecord::VolumeRenamed { volume, from, to } => {
-            What::VolumeRenamed { volume: VolumeId(volume), from: from.into(), to: to.into() }
-        }
-        WhatRecord::CheckpointRenamed { checkpoint, from, to } => {
-            What::CheckpointRenamed { checkpoint: CheckpointId(checkpoint), from: from.into(), to: to.into() }
-        }
-        WhatRecord::VolumeRemoved { volume } => What::VolumeRemoved { volume: VolumeId(volume) },
-        WhatRecord::CheckpointRemoved { checkpoint } => What::CheckpointRemoved { checkpoint: CheckpointId(checkpoint) },
+        WhatRecord::VolumeRenamed { volume, from, to } => What::VolumeRenamed {
+            volume: VolumeId(volume),
+            from: from.into(),
+            to: to.into(),
+        },
+        WhatRecord::CheckpointRenamed {
+            checkpoint,
+            from,
+            to,
+        } => What::CheckpointRenamed {
+            checkpoint: CheckpointId(checkpoint),
+            from: from.into(),
+            to: to.into(),
+        },
+        WhatRecord::VolumeRemoved { volume } => What::VolumeRemoved {
+            volume: VolumeId(volume),
+        },
+        WhatRecord::CheckpointRemoved { checkpoint } => What::CheckpointRemoved {
+            checkpoint: CheckpointId(checkpoint),
+        },
     };
     Change {
         seq: record.seq,

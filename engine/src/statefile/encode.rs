@@ -1,8 +1,8 @@
 //! The state as records: what is shared through [`Shared`], the rest once.
 
 use super::record::{
-    ChangeRecord, CheckpointRecord, CountersRecord, ImageRecord, PART_BYTES, Record, RootsRecord, VolumeRecord,
-    WhatRecord,
+    ChangeRecord, CheckpointRecord, CountersRecord, ImageRecord, PART_BYTES, Record, RootsRecord,
+    VolumeRecord, WhatRecord,
 };
 use super::shared::Shared;
 use crate::event::Source;
@@ -41,10 +41,18 @@ impl<'d> Encoder<'d> {
     /// Writes everything, and the end of the file. Says how many bytes it has.
     pub(super) fn state(mut self, state: &State) -> io::Result<u64> {
         for (id, who) in &state.actors {
-            self.shared.record(&Record::Actor { id: id.0, who: Cow::Borrowed(who) })?;
+            self.shared.record(&Record::Actor {
+                id: id.0,
+                who: Cow::Borrowed(who),
+            })?;
         }
         // By number, so that an origin stands before its clones.
-        let ids: BTreeSet<VolumeId> = state.volumes.keys().chain(state.removed_volumes.keys()).copied().collect();
+        let ids: BTreeSet<VolumeId> = state
+            .volumes
+            .keys()
+            .chain(state.removed_volumes.keys())
+            .copied()
+            .collect();
         for id in ids {
             if let Some(volume) = state.volumes.get(&id) {
                 self.volume(volume, false)?;
@@ -82,7 +90,9 @@ impl<'d> Encoder<'d> {
         let mut origin = None;
         if let Some(from) = &volume.origin {
             near = match from.source {
-                Source::Checkpoint(volume, checkpoint) => self.image_trees.get(&(volume, checkpoint)),
+                Source::Checkpoint(volume, checkpoint) => {
+                    self.image_trees.get(&(volume, checkpoint))
+                }
                 Source::Live(volume) | Source::Position(volume, _) => self.live_trees.get(&volume),
             }
             .copied();
@@ -90,8 +100,12 @@ impl<'d> Encoder<'d> {
             origin = near.map(|tree| (from.source, tree));
         }
         // Oldest first, each beside the one before, the live tree beside the newest: what differs is what changed between.
-        let all: BTreeMap<CheckpointId, &Image> =
-            volume.images.iter().chain(&volume.removed_images).map(|(id, image)| (*id, image)).collect();
+        let all: BTreeMap<CheckpointId, &Image> = volume
+            .images
+            .iter()
+            .chain(&volume.removed_images)
+            .map(|(id, image)| (*id, image))
+            .collect();
         for (id, image) in all {
             let tree = self.shared.fileset(&image.root, near)?;
             self.image_trees.insert((volume.id, id), tree);
@@ -103,8 +117,17 @@ impl<'d> Encoder<'d> {
         let removed_images = self.images(volume.id, &volume.removed_images, live)?;
         for pending in &volume.pending {
             let before = self.roots(volume.id, &pending.before, live)?;
-            let after = pending.after.as_ref().map(|after| self.roots(volume.id, after, live)).transpose()?;
-            self.shared.record(&Record::Pending { scope: pending.scope, cause: pending.cause, before, after })?;
+            let after = pending
+                .after
+                .as_ref()
+                .map(|after| self.roots(volume.id, after, live))
+                .transpose()?;
+            self.shared.record(&Record::Pending {
+                scope: pending.scope,
+                cause: pending.cause,
+                before,
+                after,
+            })?;
         }
         let spread = self.shared.spread(&volume.spread)?;
         self.shared.counts.volumes += 1;
@@ -125,13 +148,26 @@ impl<'d> Encoder<'d> {
     }
 
     fn roots(&mut self, volume: VolumeId, roots: &Roots, live: u64) -> io::Result<RootsRecord> {
-        let near = roots.images.keys().next_back().and_then(|id| self.image_trees.get(&(volume, *id))).copied();
+        let near = roots
+            .images
+            .keys()
+            .next_back()
+            .and_then(|id| self.image_trees.get(&(volume, *id)))
+            .copied();
         let tree = self.shared.fileset(&roots.live, near.or(Some(live)))?;
-        Ok(RootsRecord { live: tree, images: self.images(volume, &roots.images, live)? })
+        Ok(RootsRecord {
+            live: tree,
+            images: self.images(volume, &roots.images, live)?,
+        })
     }
 
     /// A list of images, as changes to the list before it where that is the shorter way.
-    fn images(&mut self, volume: VolumeId, images: &OrdMap<CheckpointId, Image>, live: u64) -> io::Result<u64> {
+    fn images(
+        &mut self,
+        volume: VolumeId,
+        images: &OrdMap<CheckpointId, Image>,
+        live: u64,
+    ) -> io::Result<u64> {
         let mut list = Vec::with_capacity(images.len());
         for (id, image) in images {
             let near = self.image_trees.get(&(volume, *id)).copied().or(Some(live));
@@ -157,13 +193,23 @@ impl<'d> Encoder<'d> {
         }
         for part in removed.chunks(IMAGES_IN_PART * 4) {
             let removed = part.to_vec();
-            self.shared.record(&Record::Images { base: base.take(), removed, set: Vec::new(), more: true })?;
+            self.shared.record(&Record::Images {
+                base: base.take(),
+                removed,
+                set: Vec::new(),
+                more: true,
+            })?;
         }
         let mut left = &set[..];
         loop {
             let (part, rest) = left.split_at(left.len().min(IMAGES_IN_PART));
             let (base, more) = (base.take(), !rest.is_empty());
-            self.shared.record(&Record::Images { base, removed: Vec::new(), set: part.to_vec(), more })?;
+            self.shared.record(&Record::Images {
+                base,
+                removed: Vec::new(),
+                set: part.to_vec(),
+                more,
+            })?;
             left = rest;
             if !more {
                 return Ok(self.listed(list));
@@ -180,36 +226,59 @@ impl<'d> Encoder<'d> {
 
     fn checkpoint(&mut self, checkpoint: &Checkpoint, removed: bool) -> io::Result<()> {
         self.shared.counts.checkpoints += 1;
-        self.shared.record(&Record::Checkpoint(CheckpointRecord {
-            removed,
-            id: checkpoint.id.0,
-            name: &checkpoint.name,
-            seq: checkpoint.seq,
-            time: checkpoint.time,
-            actor: checkpoint.actor.0,
-            volumes: checkpoint.volumes.iter().map(|id| id.0).collect(),
-            removable: checkpoint.removable,
-            nomount: checkpoint.nomount,
-            held: checkpoint.held,
-            note: &checkpoint.note,
-        }))
+        self.shared
+            .record(&Record::Checkpoint(checkpoint_record(checkpoint, removed)))
     }
 }
 
 /// What leads from one list of images, ascending, to another: the ids that go, the records that come or change.
 fn changes(before: &[ImageRecord], after: &[ImageRecord]) -> (Vec<u32>, Vec<ImageRecord>) {
-    let old: BTreeMap<u32, &ImageRecord> = before.iter().map(|image| (image.checkpoint, image)).collect();
+    let old: BTreeMap<u32, &ImageRecord> = before
+        .iter()
+        .map(|image| (image.checkpoint, image))
+        .collect();
     let new: BTreeSet<u32> = after.iter().map(|image| image.checkpoint).collect();
-    let gone = before.iter().map(|image| image.checkpoint).filter(|id| !new.contains(id)).collect();
-    let changed = after.iter().filter(|image| old.get(&image.checkpoint) != Some(image)).copied().collect();
+    let gone = before
+        .iter()
+        .map(|image| image.checkpoint)
+        .filter(|id| !new.contains(id))
+        .collect();
+    let changed = after
+        .iter()
+        .filter(|image| old.get(&image.checkpoint) != Some(image))
+        .copied()
+        .collect();
     (gone, changed)
 }
 
-fn change_record(change: &Change) -> ChangeRecord<'_> {
+pub(crate) fn checkpoint_record(checkpoint: &Checkpoint, removed: bool) -> CheckpointRecord<'_> {
+    CheckpointRecord {
+        removed,
+        id: checkpoint.id.0,
+        name: &checkpoint.name,
+        seq: checkpoint.seq,
+        time: checkpoint.time,
+        actor: checkpoint.actor.0,
+        volumes: checkpoint.volumes.iter().map(|id| id.0).collect(),
+        removable: checkpoint.removable,
+        nomount: checkpoint.nomount,
+        held: checkpoint.held,
+        note: &checkpoint.note,
+    }
+}
+
+pub(crate) fn change_record(change: &Change) -> ChangeRecord<'_> {
     let what = match &change.what {
         What::RolledBack { before } => WhatRecord::RolledBack { before: before.0 },
         What::Reset { before } => WhatRecord::Reset { before: before.0 },
-        What::FilesRolledBack { before, source, paths, attributes, delete_new, created } => WhatRecord::FilesRolledBack {
+        What::FilesRolledBack {
+            before,
+            source,
+            paths,
+            attributes,
+            delete_new,
+            created,
+        } => WhatRecord::FilesRolledBack {
             before: before.0,
             source: *source,
             paths: paths.iter().map(|path| &**path).collect(),
@@ -217,12 +286,24 @@ fn change_record(change: &Change) -> ChangeRecord<'_> {
             delete_new: *delete_new,
             created: created.clone(),
         },
-        What::VolumeRenamed { volume, from, to } => WhatRecord::VolumeRenamed { volume: volume.0, from, to },
-        What::CheckpointRenamed { checkpoint, from, to } => {
-            WhatRecord::CheckpointRenamed { checkpoint: checkpoint.0, from, to }
-        }
+        What::VolumeRenamed { volume, from, to } => WhatRecord::VolumeRenamed {
+            volume: volume.0,
+            from,
+            to,
+        },
+        What::CheckpointRenamed {
+            checkpoint,
+            from,
+            to,
+        } => WhatRecord::CheckpointRenamed {
+            checkpoint: checkpoint.0,
+            from,
+            to,
+        },
         What::VolumeRemoved { volume } => WhatRecord::VolumeRemoved { volume: volume.0 },
-        What::CheckpointRemoved { checkpoint } => WhatRecord::CheckpointRemoved { checkpoint: checkpoint.0 },
+        What::CheckpointRemoved { checkpoint } => WhatRecord::CheckpointRemoved {
+            checkpoint: checkpoint.0,
+        },
     };
     ChangeRecord {
         seq: change.seq,

@@ -1,7 +1,9 @@
 //! Random histories for tests: real events, admitted and folded, so that the states are ones a store can have.
 
 use crate::admit::admit;
-use crate::event::{Actor, Bytes, Cause, Event, NewBody, Placed, Range, SetAttributes, Shift, Source};
+use crate::event::{
+    Actor, Bytes, Cause, Event, NewBody, Placed, Range, SetAttributes, Shift, Source,
+};
 use crate::evolve::evolve;
 use crate::ids::{ActorId, CheckpointId, Ino, Seq, VolumeId};
 use crate::state::State;
@@ -19,12 +21,28 @@ pub(crate) struct History {
 impl History {
     /// A store with one volume, 1, whose root is inode 1.
     pub(crate) fn new(seed: u64) -> Self {
-        let mut new = Self { state: State::empty(), address: 16, random: seed };
-        assert!(new.fold(Event::StoreCreated { program: "test".into() }));
-        assert!(new.fold(Event::ActorSeen { actor: ActorId(1), who: Actor::program() }));
+        let mut new = Self {
+            state: State::empty(),
+            address: 16,
+            random: seed,
+        };
+        assert!(new.fold(Event::StoreCreated {
+            program: "test".into()
+        }));
+        assert!(new.fold(Event::ActorSeen {
+            actor: ActorId(1),
+            who: Actor::program()
+        }));
         let root = new.state.next_ino;
         let volume = VolumeId(1);
-        assert!(new.fold(Event::VolumeCreated { volume, name: "data".into(), root, mode: 0o755, uid: 0, gid: 0 }));
+        assert!(new.fold(Event::VolumeCreated {
+            volume,
+            name: "data".into(),
+            root,
+            mode: 0o755,
+            uid: 0,
+            gid: 0
+        }));
         new
     }
 
@@ -72,21 +90,49 @@ impl History {
     /// Creates whatever it is.
     pub(crate) fn create(&mut self, volume: VolumeId, dir: Ino, name: &str, body: NewBody) -> bool {
         let ino = self.state.next_ino;
-        self.fold(Event::Created { volume, dir, name: bytes(name), ino, body, mode: 0o644, uid: 1, gid: 2 })
+        self.fold(Event::Created {
+            volume,
+            dir,
+            name: bytes(name),
+            ino,
+            body,
+            mode: 0o644,
+            uid: 1,
+            gid: 2,
+        })
     }
 
     /// Writes blocks of a file, which grows as needed.
     pub(crate) fn write(&mut self, volume: VolumeId, ino: Ino, block: u64, count: u64) -> bool {
-        let size = self.state.volume(volume).and_then(|v| v.live.inode(ino)).map_or(0, |i| i.size());
+        let size = self
+            .state
+            .volume(volume)
+            .and_then(|v| v.live.inode(ino))
+            .map_or(0, |i| i.size());
         let end = (block + count) * 4096;
-        self.fold_with(&Event::Written { volume, ino, block, size: (end > size).then_some(end) }, count)
+        self.fold_with(
+            &Event::Written {
+                volume,
+                ino,
+                block,
+                size: (end > size).then_some(end),
+            },
+            count,
+        )
     }
 
     /// Takes a checkpoint.
     pub(crate) fn checkpoint(&mut self, name: &str, volumes: &[VolumeId]) -> CheckpointId {
         let checkpoint = self.state.next_checkpoint;
         let (name, volumes, note) = (name.into(), volumes.to_vec(), "a note".into());
-        assert!(self.fold(Event::CheckpointCreated { checkpoint, name, volumes, removable: false, nomount: false, note }));
+        assert!(self.fold(Event::CheckpointCreated {
+            checkpoint,
+            name,
+            volumes,
+            removable: false,
+            nomount: false,
+            note
+        }));
         checkpoint
     }
 
@@ -99,13 +145,21 @@ impl History {
     /// Tries one random event.
     pub(crate) fn step(&mut self) -> bool {
         let volumes: Vec<VolumeId> = self.state.volumes.keys().copied().collect();
-        let Some(volume) = self.one(&volumes) else { return false };
+        let Some(volume) = self.one(&volumes) else {
+            return false;
+        };
         match self.below(100) {
             0..65 => self.step_in_tree(volume),
             65..95 => self.step_around(volume),
             _ => {
                 let actor = self.state.next_actor;
-                self.fold(Event::ActorSeen { actor, who: Actor { pid: actor.0, ..Actor::program() } })
+                self.fold(Event::ActorSeen {
+                    actor,
+                    who: Actor {
+                        pid: actor.0,
+                        ..Actor::program()
+                    },
+                })
             }
         }
     }
@@ -113,10 +167,23 @@ impl History {
     fn step_in_tree(&mut self, volume: VolumeId) -> bool {
         let live = self.state.volumes[&volume].live.clone();
         let all: Vec<Ino> = live.inodes.iter().map(|(ino, _)| Ino(ino)).collect();
-        let dirs: Vec<Ino> = live.inodes.iter().filter(|(_, i)| i.is_dir()).map(|(ino, _)| Ino(ino)).collect();
-        let (Some(ino), Some(dir), Some(other)) = (self.one(&all), self.one(&dirs), self.one(&dirs)) else { return false };
-        let entries: Vec<(Bytes, Ino)> =
-            live.inodes.get(dir.0).and_then(|i| i.names()).map(|n| n.iter().map(|(k, v)| (k.clone(), *v)).collect()).unwrap_or_default();
+        let dirs: Vec<Ino> = live
+            .inodes
+            .iter()
+            .filter(|(_, i)| i.is_dir())
+            .map(|(ino, _)| Ino(ino))
+            .collect();
+        let (Some(ino), Some(dir), Some(other)) =
+            (self.one(&all), self.one(&dirs), self.one(&dirs))
+        else {
+            return false;
+        };
+        let entries: Vec<(Bytes, Ino)> = live
+            .inodes
+            .get(dir.0)
+            .and_then(|i| i.names())
+            .map(|n| n.iter().map(|(k, v)| (k.clone(), *v)).collect())
+            .unwrap_or_default();
         let at = self.below(entries.len() as u64) as usize;
         let entry = entries.get(at).cloned();
         let fresh = format!("f{}", self.below(40));
@@ -130,32 +197,81 @@ impl History {
                 };
                 self.create(volume, dir, &fresh, body)
             }
-            4 => self.fold(Event::Linked { volume, dir, name: bytes(&fresh), ino }),
+            4 => self.fold(Event::Linked {
+                volume,
+                dir,
+                name: bytes(&fresh),
+                ino,
+            }),
             5 => {
                 let keep = self.below(3) == 0;
-                entry.is_some_and(|(name, ino)| self.fold(Event::Unlinked { volume, dir, name, ino, keep }))
+                entry.is_some_and(|(name, ino)| {
+                    self.fold(Event::Unlinked {
+                        volume,
+                        dir,
+                        name,
+                        ino,
+                        keep,
+                    })
+                })
             }
             6 => entry.is_some_and(|(from_name, _)| {
                 let over = live.child(other, fresh.as_bytes()).map(|ino| (ino, false));
                 let to_name = bytes(&fresh);
-                self.fold(Event::Renamed { volume, from_dir: dir, from_name, to_dir: other, to_name, over })
+                self.fold(Event::Renamed {
+                    volume,
+                    from_dir: dir,
+                    from_name,
+                    to_dir: other,
+                    to_name,
+                    over,
+                })
             }),
             7 => {
                 let xattr = bytes(&format!("user.{}", self.below(3)));
                 let value = bytes(&fresh);
-                self.fold(Event::XattrSet { volume, ino, name: xattr, value })
+                self.fold(Event::XattrSet {
+                    volume,
+                    ino,
+                    name: xattr,
+                    value,
+                })
             }
-            8 => self.fold(Event::AttributesSet { volume, ino, set: SetAttributes { uid: Some(9), ..Default::default() } }),
+            8 => self.fold(Event::AttributesSet {
+                volume,
+                ino,
+                set: SetAttributes {
+                    uid: Some(9),
+                    ..Default::default()
+                },
+            }),
             9 => {
                 let size = self.below(300_000);
                 self.fold(Event::Truncated { volume, ino, size })
             }
             10 => {
                 let (to, count) = (self.one(&all).unwrap_or(ino), 1 + self.below(4));
-                self.fold(Event::Shared { volume, from: ino, from_block: 0, to, to_block: 8, count, size: None })
+                self.fold(Event::Shared {
+                    volume,
+                    from: ino,
+                    from_block: 0,
+                    to,
+                    to_block: 8,
+                    count,
+                    size: None,
+                })
             }
-            11 => self.fold(Event::Punched { volume, ino, range: Range { block: 1, count: 2 }, size: None }),
-            12 => live.orphans.iter().next().is_some_and(|ino| self.fold(Event::OrphanDropped { volume, ino: *ino })),
+            11 => self.fold(Event::Punched {
+                volume,
+                ino,
+                range: Range { block: 1, count: 2 },
+                size: None,
+            }),
+            12 => live
+                .orphans
+                .iter()
+                .next()
+                .is_some_and(|ino| self.fold(Event::OrphanDropped { volume, ino: *ino })),
             _ => {
                 let (block, count) = (self.below(40), 1 + self.below(20));
                 self.write(volume, ino, block, count)
@@ -164,40 +280,84 @@ impl History {
     }
 
     fn step_around(&mut self, volume: VolumeId) -> bool {
-        let checkpoints: Vec<CheckpointId> = self.state.volumes[&volume].images.keys().copied().collect();
+        let checkpoints: Vec<CheckpointId> =
+            self.state.volumes[&volume].images.keys().copied().collect();
         let checkpoint = self.one(&checkpoints);
-        let source = checkpoint.map_or(Source::Live(volume), |checkpoint| Source::Checkpoint(volume, checkpoint));
+        let source = checkpoint.map_or(Source::Live(volume), |checkpoint| {
+            Source::Checkpoint(volume, checkpoint)
+        });
         let name = format!("n{}", self.below(1000));
         let cause = Cause::Rollback;
         match self.below(12) {
             0..3 => {
                 let checkpoint = self.state.next_checkpoint;
                 let (volumes, note) = (vec![volume], String::new());
-                self.fold(Event::CheckpointCreated { checkpoint, name, volumes, removable: true, nomount: false, note })
+                self.fold(Event::CheckpointCreated {
+                    checkpoint,
+                    name,
+                    volumes,
+                    removable: true,
+                    nomount: false,
+                    note,
+                })
             }
             3 => {
                 self.fold(Event::CopiedOutScope { volume, cause })
-                    && self.fold(Event::RolledBack { volumes: vec![(volume, source)], before: CheckpointId(1) })
+                    && self.fold(Event::RolledBack {
+                        volumes: vec![(volume, source)],
+                        before: CheckpointId(1),
+                    })
             }
             4 if self.state.volumes.len() < 4 => {
                 let volume = self.state.next_volume;
-                self.fold(Event::CloneCreated { volume, name, source })
+                self.fold(Event::CloneCreated {
+                    volume,
+                    name,
+                    source,
+                })
             }
-            5 => checkpoint.is_some_and(|checkpoint| self.fold(Event::CheckpointRemoved { checkpoint })),
+            5 => checkpoint
+                .is_some_and(|checkpoint| self.fold(Event::CheckpointRemoved { checkpoint })),
             6 => {
                 let removed = self.state.removed_checkpoints.keys().next().copied();
-                removed.is_some_and(|checkpoint| self.fold(Event::CheckpointRestored { checkpoint }))
+                removed
+                    .is_some_and(|checkpoint| self.fold(Event::CheckpointRestored { checkpoint }))
             }
-            7 => checkpoint.is_some_and(|checkpoint| self.fold(Event::CheckpointRenamed { checkpoint, name })),
-            8 => self.fold(Event::CloneReset { volume, before: CheckpointId(1) }),
+            7 => checkpoint
+                .is_some_and(|checkpoint| self.fold(Event::CheckpointRenamed { checkpoint, name })),
+            8 => self.fold(Event::CloneReset {
+                volume,
+                before: CheckpointId(1),
+            }),
             9 => {
                 let scope = self.state.volumes[&volume].pending.front().map(|p| p.scope);
-                let shifts = checkpoint.map(|to| Shift::CopiedOut { to, blocks: 3 }).into_iter().collect();
-                scope.is_some_and(|scope| self.fold(Event::Settled { volume, scope, shifts, last: true }))
+                let shifts = checkpoint
+                    .map(|to| Shift::CopiedOut { to, blocks: 3 })
+                    .into_iter()
+                    .collect();
+                scope.is_some_and(|scope| {
+                    self.fold(Event::Settled {
+                        volume,
+                        scope,
+                        shifts,
+                        last: true,
+                    })
+                })
             }
             10 => {
-                let change = self.state.changes.iter().find(|c| c.undone.is_none()).map(|c| c.seq);
-                change.is_some_and(|change: Seq| self.fold(Event::Undone { change, redo: false, before: None }))
+                let change = self
+                    .state
+                    .changes
+                    .iter()
+                    .find(|c| c.undone.is_none())
+                    .map(|c| c.seq);
+                change.is_some_and(|change: Seq| {
+                    self.fold(Event::Undone {
+                        change,
+                        redo: false,
+                        before: None,
+                    })
+                })
             }
             _ if volume.0 > 1 => self.fold(Event::VolumeRemoved { volume }),
             _ => self.fold(Event::VolumeRenamed { volume, name }),

@@ -23,6 +23,7 @@ use crate::state::State;
 use chunk::{ChunkReader, ChunkWriter, Fault, Header};
 use decode::Decoder;
 use encode::Encoder;
+pub(crate) use encode::{change_record, checkpoint_record};
 use shared::Shared;
 use std::io;
 use strand_journal::{Disk, Error, Start, StoreId};
@@ -41,7 +42,12 @@ const UNFINISHED: &str = ".tmp";
 ///
 /// # Errors
 /// The disk's; nothing but an unfinished file is left behind then. [`Error::Misuse`] where `start` is not the state's.
-pub fn write(disk: &dyn Disk, state: &State, start: &Start, store: StoreId) -> Result<String, Error> {
+pub fn write(
+    disk: &dyn Disk,
+    state: &State,
+    start: &Start,
+    store: StoreId,
+) -> Result<String, Error> {
     if start.number != state.seq + 1 {
         return Err(Error::Misuse(format!(
             "the state covers event {}, the journal would go on at {}",
@@ -51,10 +57,21 @@ pub fn write(disk: &dyn Disk, state: &State, start: &Start, store: StoreId) -> R
     let name = format!("{:020}{WHOLE}", state.seq);
     let whole = format!("{STATE_DIR}/{name}");
     let unfinished = format!("{STATE_DIR}/{:020}{UNFINISHED}", state.seq);
-    let bytes = fill(disk, &unfinished, state, Header { store, seq: state.seq, start: *start })
-        .map_err(|source| failed("write", &unfinished, source))?;
-    disk.rename(&unfinished, &whole).map_err(|source| failed("rename", &unfinished, source))?;
-    disk.sync_dir(STATE_DIR).map_err(|source| failed("flush", STATE_DIR, source))?;
+    let bytes = fill(
+        disk,
+        &unfinished,
+        state,
+        Header {
+            store,
+            seq: state.seq,
+            start: *start,
+        },
+    )
+    .map_err(|source| failed("write", &unfinished, source))?;
+    disk.rename(&unfinished, &whole)
+        .map_err(|source| failed("rename", &unfinished, source))?;
+    disk.sync_dir(STATE_DIR)
+        .map_err(|source| failed("flush", STATE_DIR, source))?;
     tracing::debug!(seq = state.seq, bytes, "state file written");
     Ok(name)
 }
@@ -77,7 +94,11 @@ fn remove_if_there(disk: &dyn Disk, path: &str) -> io::Result<()> {
 }
 
 fn failed(action: &'static str, path: &str, source: io::Error) -> Error {
-    Error::Io { action, path: path.to_owned(), source }
+    Error::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// The state files there are, with the last event that each covers, oldest first. None where there is no directory.
@@ -89,7 +110,10 @@ pub fn list(disk: &dyn Disk) -> Result<Vec<(Seq, String)>, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.map_err(|source| failed("list", STATE_DIR, source))?,
     };
-    let mut files: Vec<(Seq, String)> = names.into_iter().filter_map(|name| Some((position(&name)?, name))).collect();
+    let mut files: Vec<(Seq, String)> = names
+        .into_iter()
+        .filter_map(|name| Some((position(&name)?, name)))
+        .collect();
     files.sort_unstable();
     Ok(files)
 }
@@ -108,29 +132,44 @@ fn position(name: &str) -> Option<Seq> {
 /// [`Damage`] with the file and the offset.
 pub fn load(disk: &dyn Disk, name: &str, store: StoreId) -> Result<(State, Start), Damage> {
     let path = format!("{STATE_DIR}/{name}");
-    read(disk, &path, name, store).map_err(|fault| Damage::new(fault.what).in_file(path, fault.offset))
+    read(disk, &path, name, store)
+        .map_err(|fault| Damage::new(fault.what).in_file(path, fault.offset))
 }
 
 fn read(disk: &dyn Disk, path: &str, name: &str, store: StoreId) -> Result<(State, Start), Fault> {
-    let file = disk.open_read(path).map_err(|error| Fault::new(0, format!("cannot open: {error}")))?;
+    let file = disk
+        .open_read(path)
+        .map_err(|error| Fault::new(0, format!("cannot open: {error}")))?;
     let mut chunks = ChunkReader::open(file)?;
     let header = chunks.header();
     if header.store != store {
-        return Err(Fault::new(0, format!("the state file belongs to the store {}", header.store)));
+        return Err(Fault::new(
+            0,
+            format!("the state file belongs to the store {}", header.store),
+        ));
     }
-    if Some(header.seq) != position(name) || header.seq.checked_add(1) != Some(header.start.number) {
-        return Err(Fault::new(0, "the state file's name and its positions do not agree"));
+    if Some(header.seq) != position(name) || header.seq.checked_add(1) != Some(header.start.number)
+    {
+        return Err(Fault::new(
+            0,
+            "the state file's name and its positions do not agree",
+        ));
     }
     let mut decoder = Decoder::new();
     let mut at = chunk::HEADER_BYTES as u64;
     while let Some((offset, chunk)) = chunks.next_chunk()? {
-        decoder.chunk(chunk).map_err(|(record, wrong)| Fault::new(offset + record, wrong.0))?;
+        decoder
+            .chunk(chunk)
+            .map_err(|(record, wrong)| Fault::new(offset + record, wrong.0))?;
         at = offset + chunk.len() as u64;
     }
     let (state, counts) = decoder.finish().map_err(|wrong| Fault::new(at, wrong.0))?;
     chunks.finish(counts)?;
     if state.seq != header.seq {
-        return Err(Fault::new(at, "the state is not at the position that the header says"));
+        return Err(Fault::new(
+            at,
+            "the state is not at the position that the header says",
+        ));
     }
     Ok((state, header.start))
 }
@@ -152,7 +191,8 @@ pub fn prune(disk: &dyn Disk, keep: usize) -> Result<(), Error> {
         remove_if_there(disk, &path).map_err(|source| failed("remove", &path, source))?;
     }
     if !doomed.is_empty() {
-        disk.sync_dir(STATE_DIR).map_err(|source| failed("flush", STATE_DIR, source))?;
+        disk.sync_dir(STATE_DIR)
+            .map_err(|source| failed("flush", STATE_DIR, source))?;
     }
     Ok(())
 }

@@ -55,11 +55,26 @@ pub(super) enum Record<'a> {
     /// Inodes without a name, for the next `Fileset`.
     Orphans(Vec<u64>),
     /// A file tree. `near` is an earlier one that much is shared with, a hint for what to compare it with.
-    Fileset { near: Option<u64>, root: u64, inodes: RootRecord, blocks: u64 },
+    Fileset {
+        near: Option<u64>,
+        root: u64,
+        inodes: RootRecord,
+        blocks: u64,
+    },
     /// The images of a volume: those of an earlier list, or none, with changes.
-    Images { base: Option<u64>, removed: Vec<u32>, set: Vec<ImageRecord>, more: bool },
+    Images {
+        base: Option<u64>,
+        removed: Vec<u32>,
+        set: Vec<ImageRecord>,
+        more: bool,
+    },
     /// A bulk movement not counted yet, for the next `Volume`.
-    Pending { scope: u64, cause: Cause, before: RootsRecord, after: Option<RootsRecord> },
+    Pending {
+        scope: u64,
+        cause: Cause,
+        before: RootsRecord,
+        after: Option<RootsRecord>,
+    },
     /// A volume.
     Volume(#[serde(borrow)] VolumeRecord<'a>),
     /// A checkpoint.
@@ -82,13 +97,21 @@ pub(super) struct RootRecord {
 
 impl From<DumpedRoot> for RootRecord {
     fn from(root: DumpedRoot) -> Self {
-        Self { node: root.node.map(|id| id.0), height: root.height, len: root.len }
+        Self {
+            node: root.node.map(|id| id.0),
+            height: root.height,
+            len: root.len,
+        }
     }
 }
 
 impl From<RootRecord> for DumpedRoot {
     fn from(root: RootRecord) -> Self {
-        Self { node: root.node.map(NodeId), height: root.height, len: root.len }
+        Self {
+            node: root.node.map(NodeId),
+            height: root.height,
+            len: root.len,
+        }
     }
 }
 
@@ -163,32 +186,32 @@ pub(super) struct VolumeRecord<'a> {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct CheckpointRecord<'a> {
-    pub(super) removed: bool,
-    pub(super) id: u32,
-    pub(super) name: &'a str,
-    pub(super) seq: u64,
-    pub(super) time: u64,
-    pub(super) actor: u32,
-    pub(super) volumes: Vec<u32>,
-    pub(super) removable: bool,
-    pub(super) nomount: bool,
-    pub(super) held: bool,
-    pub(super) note: &'a str,
+pub(crate) struct CheckpointRecord<'a> {
+    pub(crate) removed: bool,
+    pub(crate) id: u32,
+    pub(crate) name: &'a str,
+    pub(crate) seq: u64,
+    pub(crate) time: u64,
+    pub(crate) actor: u32,
+    pub(crate) volumes: Vec<u32>,
+    pub(crate) removable: bool,
+    pub(crate) nomount: bool,
+    pub(crate) held: bool,
+    pub(crate) note: &'a str,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct ChangeRecord<'a> {
-    pub(super) seq: u64,
-    pub(super) time: u64,
-    pub(super) volumes: Vec<u32>,
+pub(crate) struct ChangeRecord<'a> {
+    pub(crate) seq: u64,
+    pub(crate) time: u64,
+    pub(crate) volumes: Vec<u32>,
     #[serde(borrow)]
-    pub(super) what: WhatRecord<'a>,
-    pub(super) undone: Option<Option<u32>>,
+    pub(crate) what: WhatRecord<'a>,
+    pub(crate) undone: Option<Option<u32>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum WhatRecord<'a> {
+pub(crate) enum WhatRecord<'a> {
     RolledBack {
         before: u32,
     },

@@ -2,8 +2,8 @@
 
 use super::chunk::{ChunkWriter, Counts};
 use super::record::{
-    BLOCK_BRANCH, BLOCK_LEAF, BodyRecord, INODE_BRANCH, INODE_LEAF, InodeRecord, MAX_NODE_BYTES, PART_BYTES, Record,
-    RootRecord, SPREAD_BRANCH, SPREAD_LEAF,
+    BLOCK_BRANCH, BLOCK_LEAF, BodyRecord, INODE_BRANCH, INODE_LEAF, InodeRecord, MAX_NODE_BYTES,
+    PART_BYTES, Record, RootRecord, SPREAD_BRANCH, SPREAD_LEAF,
 };
 use crate::block::BlockRef;
 use crate::event::Bytes;
@@ -78,7 +78,9 @@ impl<'d> Shared<'d> {
     pub(super) fn record(&mut self, record: &Record<'_>) -> io::Result<()> {
         self.scratch.clear();
         postcard::to_io(record, &mut self.scratch).map_err(io::Error::other)?;
-        self.out.room(self.scratch.len())?.extend_from_slice(&self.scratch);
+        self.out
+            .room(self.scratch.len())?
+            .extend_from_slice(&self.scratch);
         self.counts.records += 1;
         Ok(())
     }
@@ -86,7 +88,9 @@ impl<'d> Shared<'d> {
     /// A file tree, with everything in it that is not there yet. `near`: the number of one it shares much with.
     pub(super) fn fileset(&mut self, tree: &Fileset, near: Option<u64>) -> io::Result<u64> {
         // What differs from the near tree goes first, while the numbers of the inodes are at hand: nodes do not know them.
-        let known = near.map(|id| self.trees[id as usize].inodes.clone()).unwrap_or_default();
+        let known = near
+            .map(|id| self.trees[id as usize].inodes.clone())
+            .unwrap_or_default();
         for change in known.diff(&tree.inodes) {
             if let Some(inode) = change.after {
                 self.inode(Some(change.key), inode)?;
@@ -97,14 +101,24 @@ impl<'d> Shared<'d> {
         self.tables.seen = seen;
         let inodes = RootRecord::from(dumped?);
         let orphans: Vec<u64> = tree.orphans.iter().map(|ino| ino.0).collect();
-        let key = TreeKey { root: tree.root.0, inodes, blocks: tree.blocks, orphans };
+        let key = TreeKey {
+            root: tree.root.0,
+            inodes,
+            blocks: tree.blocks,
+            orphans,
+        };
         if let Some(&id) = self.filesets.get(&key) {
             return Ok(id);
         }
         for part in key.orphans.chunks(PART_BYTES / 8) {
             self.record(&Record::Orphans(part.to_vec()))?;
         }
-        self.record(&Record::Fileset { near, root: tree.root.0, inodes, blocks: tree.blocks })?;
+        self.record(&Record::Fileset {
+            near,
+            root: tree.root.0,
+            inodes,
+            blocks: tree.blocks,
+        })?;
         let id = self.filesets.len() as u64;
         self.filesets.insert(key, id);
         self.trees.push(tree.clone());
@@ -124,22 +138,41 @@ impl<'d> Shared<'d> {
         if let Some(&id) = self.inodes.get(&Arc::as_ptr(inode)) {
             return Ok(id);
         }
-        let xattrs = inode.xattrs.as_ref().map(|set| self.xattrs(set)).transpose()?;
+        let xattrs = inode
+            .xattrs
+            .as_ref()
+            .map(|set| self.xattrs(set))
+            .transpose()?;
         let body = match &inode.body {
             Body::File(file) => {
                 let mut seen = mem::take(&mut self.blocks.seen);
                 let dumped = file.map.dump(&mut seen, &mut Blocks { shared: self });
                 self.blocks.seen = seen;
-                BodyRecord::File { size: file.size, map: dumped?.into() }
+                BodyRecord::File {
+                    size: file.size,
+                    map: dumped?.into(),
+                }
             }
-            Body::Dir(names) => BodyRecord::Dir { names: self.names(ino, names)? },
+            Body::Dir(names) => BodyRecord::Dir {
+                names: self.names(ino, names)?,
+            },
             Body::Symlink(target) => BodyRecord::Symlink(target),
             Body::Fifo => BodyRecord::Fifo,
             Body::Socket => BodyRecord::Socket,
             Body::Char(device) => BodyRecord::Char(*device),
             Body::Block(device) => BodyRecord::Block(*device),
         };
-        let Inode { mode, uid, gid, nlink, atime, mtime, ctime, parent, .. } = **inode;
+        let Inode {
+            mode,
+            uid,
+            gid,
+            nlink,
+            atime,
+            mtime,
+            ctime,
+            parent,
+            ..
+        } = **inode;
         self.record(&Record::Inode(InodeRecord {
             mode,
             uid,
@@ -166,13 +199,19 @@ impl<'d> Shared<'d> {
         let mut bytes = 0;
         for (name, value) in set.iter() {
             if bytes >= PART_BYTES {
-                self.record(&Record::Xattrs { set: mem::take(&mut part), more: true })?;
+                self.record(&Record::Xattrs {
+                    set: mem::take(&mut part),
+                    more: true,
+                })?;
                 bytes = 0;
             }
             bytes += name.len() + value.len() + 8;
             part.push((name, value));
         }
-        self.record(&Record::Xattrs { set: part, more: false })?;
+        self.record(&Record::Xattrs {
+            set: part,
+            more: false,
+        })?;
         let id = self.xattrs.len() as u64;
         self.xattrs.insert(Arc::as_ptr(set), id);
         Ok(id)
@@ -187,13 +226,21 @@ impl<'d> Shared<'d> {
             return Ok(*id);
         }
         // More changes than half the entries: the whole list is as short, and needs no other.
-        let base = known.filter(|(_, last)| last.diff(names).take(names.len() / 2 + 1).count() <= names.len() / 2);
-        let mut part = NamesPart { base: base.as_ref().map(|(id, _)| *id), ..NamesPart::default() };
+        let base = known.filter(|(_, last)| {
+            last.diff(names).take(names.len() / 2 + 1).count() <= names.len() / 2
+        });
+        let mut part = NamesPart {
+            base: base.as_ref().map(|(id, _)| *id),
+            ..NamesPart::default()
+        };
         match &base {
             Some((_, last)) => {
                 for change in last.diff(names) {
                     match change {
-                        DiffItem::Add(name, ino) | DiffItem::Update { new: (name, ino), .. } => part.set(name, *ino),
+                        DiffItem::Add(name, ino)
+                        | DiffItem::Update {
+                            new: (name, ino), ..
+                        } => part.set(name, *ino),
                         DiffItem::Remove(name, _) => part.remove(name),
                     }
                     part.spill(self)?;
@@ -222,8 +269,14 @@ impl<'d> Shared<'d> {
         let mut left = &list[..];
         loop {
             let (part, rest) = left.split_at(left.len().min(PART_BYTES / 16));
-            let places = part.iter().map(|place| (place.ino.0, place.block)).collect();
-            self.record(&Record::Places { places, more: !rest.is_empty() })?;
+            let places = part
+                .iter()
+                .map(|place| (place.ino.0, place.block))
+                .collect();
+            self.record(&Record::Places {
+                places,
+                more: !rest.is_empty(),
+            })?;
             left = rest;
             if left.is_empty() {
                 break;
@@ -240,7 +293,12 @@ impl<'d> Shared<'d> {
     }
 
     /// A node whose entries are numbers below `own`, written as their distance from it.
-    fn ago(&mut self, kind: u8, own: u64, entries: impl Iterator<Item = (u8, u64)> + Clone) -> io::Result<()> {
+    fn ago(
+        &mut self,
+        kind: u8,
+        own: u64,
+        entries: impl Iterator<Item = (u8, u64)> + Clone,
+    ) -> io::Result<()> {
         let to = self.out.room(MAX_NODE_BYTES)?;
         to.push(kind);
         to.extend_from_slice(&bitmap(entries.clone().map(|(slot, _)| slot)).to_le_bytes());
@@ -273,12 +331,21 @@ impl<'a> NamesPart<'a> {
     }
 
     fn spill(&mut self, shared: &mut Shared<'_>) -> io::Result<()> {
-        if self.bytes < PART_BYTES { Ok(()) } else { self.write(shared, true) }
+        if self.bytes < PART_BYTES {
+            Ok(())
+        } else {
+            self.write(shared, true)
+        }
     }
 
     fn write(&mut self, shared: &mut Shared<'_>, more: bool) -> io::Result<()> {
         let part = mem::take(self);
-        shared.record(&Record::Names { base: part.base, removed: part.removed, set: part.set, more })
+        shared.record(&Record::Names {
+            base: part.base,
+            removed: part.removed,
+            set: part.set,
+            more,
+        })
     }
 }
 
@@ -314,7 +381,8 @@ impl NodeSink<BlockRef> for Blocks<'_, '_> {
     }
 
     fn branch(&mut self, children: &[(u8, NodeId)]) -> io::Result<NodeId> {
-        self.shared.branch(BLOCK_BRANCH, self.shared.blocks.written, children)?;
+        self.shared
+            .branch(BLOCK_BRANCH, self.shared.blocks.written, children)?;
         Ok(self.shared.blocks.next())
     }
 }
@@ -332,12 +400,14 @@ impl NodeSink<Arc<Inode>> for Tables<'_, '_> {
         for (slot, inode) in entries {
             ids.push((*slot, self.shared.inode(None, inode)?));
         }
-        self.shared.ago(INODE_LEAF, self.shared.counts.inodes, ids.iter().copied())?;
+        self.shared
+            .ago(INODE_LEAF, self.shared.counts.inodes, ids.iter().copied())?;
         Ok(self.shared.tables.next())
     }
 
     fn branch(&mut self, children: &[(u8, NodeId)]) -> io::Result<NodeId> {
-        self.shared.branch(INODE_BRANCH, self.shared.tables.written, children)?;
+        self.shared
+            .branch(INODE_BRANCH, self.shared.tables.written, children)?;
         Ok(self.shared.tables.next())
     }
 }
@@ -361,7 +431,8 @@ impl NodeSink<Arc<[Place]>> for Spreads<'_, '_> {
     }
 
     fn branch(&mut self, children: &[(u8, NodeId)]) -> io::Result<NodeId> {
-        self.shared.branch(SPREAD_BRANCH, self.shared.spreads.written, children)?;
+        self.shared
+            .branch(SPREAD_BRANCH, self.shared.spreads.written, children)?;
         Ok(self.shared.spreads.next())
     }
 }

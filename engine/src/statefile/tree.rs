@@ -38,17 +38,28 @@ pub(super) fn check_tree(near: Option<&Fileset>, tree: &Fileset) -> Result<(), W
             changed_dirs.push(ino);
         }
     }
-    sums.touched.extend(near.orphans.iter().chain(&tree.orphans).copied());
+    sums.touched
+        .extend(near.orphans.iter().chain(&tree.orphans).copied());
     sums.touched.extend([near.root, tree.root]);
     if blocks != tree.blocks {
-        return Err(format!("the tree says {} mapped blocks, its files have {blocks}", tree.blocks).into());
+        return Err(format!(
+            "the tree says {} mapped blocks, its files have {blocks}",
+            tree.blocks
+        )
+        .into());
     }
-    let root = tree.inode(tree.root).filter(|inode| inode.is_dir()).ok_or("the tree has no root directory")?;
+    let root = tree
+        .inode(tree.root)
+        .filter(|inode| inode.is_dir())
+        .ok_or("the tree has no root directory")?;
     if root.parent != tree.root {
         return Err("the root directory has a parent".into());
     }
     for ino in &tree.orphans {
-        if tree.inode(*ino).is_none_or(|inode| inode.is_dir() || inode.nlink != 0) {
+        if tree
+            .inode(*ino)
+            .is_none_or(|inode| inode.is_dir() || inode.nlink != 0)
+        {
             return Err(format!("inode {ino} cannot be without a name").into());
         }
     }
@@ -79,12 +90,16 @@ impl Sums {
         near: &Fileset,
         tree: &Fileset,
     ) -> Result<(), Wrong> {
-        let names = |inode: Option<&Arc<Inode>>| inode.and_then(|i| i.names()).cloned().unwrap_or_default();
+        let names =
+            |inode: Option<&Arc<Inode>>| inode.and_then(|i| i.names()).cloned().unwrap_or_default();
         let (old, new) = (names(before), names(after));
         for change in old.diff(&new) {
             let (gone, come) = match change {
                 DiffItem::Add(_, come) => (None, Some(*come)),
-                DiffItem::Update { old: (_, gone), new: (_, come) } => (Some(*gone), Some(*come)),
+                DiffItem::Update {
+                    old: (_, gone),
+                    new: (_, come),
+                } => (Some(*gone), Some(*come)),
                 DiffItem::Remove(_, gone) => (Some(*gone), None),
             };
             if let Some(gone) = gone {
@@ -94,7 +109,9 @@ impl Sums {
                 }
             }
             if let Some(come) = come {
-                let child = tree.inode(come).ok_or_else(|| format!("directory {ino} names inode {come}, which is not there"))?;
+                let child = tree.inode(come).ok_or_else(|| {
+                    format!("directory {ino} names inode {come}, which is not there")
+                })?;
                 self.names.push((come, 1));
                 if child.is_dir() {
                     self.parents.push(((ino, come), 1));
@@ -117,7 +134,11 @@ impl Sums {
         for ino in &self.touched {
             let says = expected_names(tree, *ino) - expected_names(near, *ino);
             self.names.push((*ino, -says));
-            let dirs = |of: &Fileset| of.inode(*ino).filter(|i| i.is_dir()).map_or(0, |i| i64::from(i.nlink) - 2);
+            let dirs = |of: &Fileset| {
+                of.inode(*ino)
+                    .filter(|i| i.is_dir())
+                    .map_or(0, |i| i64::from(i.nlink) - 2)
+            };
             self.subdirs.push((*ino, dirs(near) - dirs(tree)));
         }
         if let Some(ino) = unbalanced(self.names) {
@@ -127,7 +148,9 @@ impl Sums {
             return Err(format!("directory {ino} and its parent {dir} do not agree").into());
         }
         if let Some(ino) = unbalanced(self.subdirs) {
-            return Err(format!("directory {ino} does not have as many links as subdirectories").into());
+            return Err(
+                format!("directory {ino} does not have as many links as subdirectories").into(),
+            );
         }
         Ok(())
     }
@@ -145,7 +168,10 @@ fn expected_names(tree: &Fileset, ino: Ino) -> i64 {
 /// The least key whose amounts do not add up to nothing.
 fn unbalanced<K: Ord + Copy>(mut amounts: Vec<(K, i64)>) -> Option<K> {
     amounts.sort_unstable();
-    amounts.chunk_by(|a, b| a.0 == b.0).find(|same| same.iter().map(|(_, n)| n).sum::<i64>() != 0).map(|same| same[0].0)
+    amounts
+        .chunk_by(|a, b| a.0 == b.0)
+        .find(|same| same.iter().map(|(_, n)| n).sum::<i64>() != 0)
+        .map(|same| same[0].0)
 }
 
 /// Every changed directory leads to the root by its parents: there is no cycle.
@@ -163,7 +189,10 @@ fn reach_root(tree: &Fileset, dirs: &[Ino]) -> Result<(), Wrong> {
                 Entry::Occupied(_) => break,
                 Entry::Vacant(free) => free.insert(walk),
             };
-            let above = tree.inode(at).filter(|inode| inode.is_dir()).map(|inode| inode.parent);
+            let above = tree
+                .inode(at)
+                .filter(|inode| inode.is_dir())
+                .map(|inode| inode.parent);
             at = above.ok_or_else(|| format!("directory {dir} does not lead to the root"))?;
         }
     }
