@@ -157,6 +157,7 @@ fn a_volume_goes_back_to_its_checkpoint_and_forth_again() {
     store.run(&me(), Command::Undo { volume: None }).unwrap();
     check_ledgers(&store);
 
+    store.sync().unwrap();
     let digest = store.digest();
     let state = store.state();
     drop(store);

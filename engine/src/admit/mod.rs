@@ -41,13 +41,11 @@ fn judge(state: &State, placed: &Placed<'_>, views: &Views) -> Admitted {
         placed.crcs.len() == 0 || matches!(placed.event, Event::Written { .. }),
         "it carries blocks that its kind does not have",
     )?;
-    require(
-        state.seq > 0 || matches!(placed.event, Event::StoreCreated { .. }),
-        "a store begins with its creation",
-    )?;
+    let opens = matches!(placed.event, Event::StoreCreated { .. } | Event::ActorSeen { .. });
+    require(state.created.is_some() || opens, "a store begins with its creation")?;
     match placed.event {
         Event::StoreCreated { program } => {
-            require(state.seq == 0, "a store is created once")?;
+            require(state.created.is_none(), "a store is created once")?;
             text(program)
         }
         Event::ActorSeen { actor, who } => {
