@@ -72,13 +72,18 @@ pub(crate) struct Bank {
 impl Bank {
     /// Opens the database through a VFS; it is created where it does not exist.
     pub(crate) fn open(vfs: &SqliteVfs) -> rusqlite::Result<Self> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        Ok(Self { connection: Connection::open_with_flags_and_vfs(PATH, flags, vfs.name())? })
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Ok(Self {
+            connection: Connection::open_with_flags_and_vfs(PATH, flags, vfs.name())?,
+        })
     }
 
     /// Makes the tables and the accounts, each with its opening entry, in one transaction.
     pub(crate) fn found(&mut self, dice: &mut Dice) -> rusqlite::Result<()> {
-        self.connection.pragma_update(None, "page_size", PAGE as i64)?;
+        self.connection
+            .pragma_update(None, "page_size", PAGE as i64)?;
         let founding = self.connection.transaction()?;
         founding.execute_batch(
             "CREATE TABLE accounts (id INTEGER PRIMARY KEY, owner TEXT NOT NULL, balance INTEGER NOT NULL);
@@ -88,7 +93,9 @@ impl Bank {
         )?;
         {
             let mut account = founding.prepare("INSERT INTO accounts VALUES (?1, ?2, ?3)")?;
-            let mut entry = founding.prepare("INSERT INTO entries (account, amount, note) VALUES (?1, ?2, 'opening')")?;
+            let mut entry = founding.prepare(
+                "INSERT INTO entries (account, amount, note) VALUES (?1, ?2, 'opening')",
+            )?;
             for id in 1..=ACCOUNTS {
                 let balance = 10_000 + dice.below(990_000) as i64;
                 account.execute(params![id, format!("customer {id:05}"), balance])?;
@@ -103,7 +110,9 @@ impl Bank {
         let from = 1 + dice.below(ACCOUNTS as u64) as i64;
         let to = 1 + (from + dice.below(ACCOUNTS as u64 - 1) as i64) % ACCOUNTS;
         let amount = 1 + dice.below(5_000) as i64;
-        let transfer = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transfer = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         for (account, amount) in [(from, -amount), (to, amount)] {
             transfer
                 .prepare_cached("UPDATE accounts SET balance = balance + ?2 WHERE id = ?1")?
@@ -117,15 +126,26 @@ impl Bank {
 
     /// The classic: an `UPDATE` whose `WHERE` was forgotten. Returns the number of rows it changed.
     pub(crate) fn update_without_where(&self) -> rusqlite::Result<u64> {
-        self.connection.execute(CARELESS_UPDATE, []).map(|rows| rows as u64)
+        self.connection
+            .execute(CARELESS_UPDATE, [])
+            .map(|rows| rows as u64)
     }
 
     /// Pages worth scribbling on, `count` of them, all different: the root of the entries, and others that the dice name. Never page 1, so
     /// that SQLite still takes the file for a database.
-    pub(crate) fn pages_to_scribble(&self, count: usize, dice: &mut Dice) -> rusqlite::Result<Vec<u64>> {
-        let root: i64 =
-            self.connection.query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'entries'", [], |row| row.get(0))?;
-        let pages: i64 = self.connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+    pub(crate) fn pages_to_scribble(
+        &self,
+        count: usize,
+        dice: &mut Dice,
+    ) -> rusqlite::Result<Vec<u64>> {
+        let root: i64 = self.connection.query_row(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'entries'",
+            [],
+            |row| row.get(0),
+        )?;
+        let pages: i64 = self
+            .connection
+            .pragma_query_value(None, "page_count", |row| row.get(0))?;
         let (root, pages) = (root.unsigned_abs(), pages.unsigned_abs());
         let mut chosen = vec![root];
         let most = usize::try_from(pages.saturating_sub(1)).unwrap_or(usize::MAX);
@@ -141,29 +161,55 @@ impl Bank {
 
     /// Everything in it.
     pub(crate) fn contents(&self) -> rusqlite::Result<Contents> {
-        let mut accounts = self.connection.prepare("SELECT id, owner, balance FROM accounts ORDER BY id")?;
-        let accounts = accounts.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<Result<_, _>>()?;
-        let mut entries = self.connection.prepare("SELECT id, account, amount, note FROM entries ORDER BY id")?;
+        let mut accounts = self
+            .connection
+            .prepare("SELECT id, owner, balance FROM accounts ORDER BY id")?;
+        let accounts = accounts
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect::<Result<_, _>>()?;
+        let mut entries = self
+            .connection
+            .prepare("SELECT id, account, amount, note FROM entries ORDER BY id")?;
         let entries = entries
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+            .query_map([], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?
             .collect::<Result<_, _>>()?;
         Ok(Contents { accounts, entries })
     }
 
     /// Asks SQLite to check its file. A check that cannot even run is a problem, not an error.
     pub(crate) fn integrity(&self) -> Integrity {
-        let answers = self.connection.prepare("PRAGMA integrity_check").and_then(|mut check| {
-            let rows = check.query_map([], |row| row.get::<_, String>(0))?;
-            rows.collect::<Result<Vec<_>, _>>()
-        });
+        let answers = self
+            .connection
+            .prepare("PRAGMA integrity_check")
+            .and_then(|mut check| {
+                let rows = check.query_map([], |row| row.get::<_, String>(0))?;
+                rows.collect::<Result<Vec<_>, _>>()
+            });
         match answers {
-            Ok(lines) if lines == ["ok"] => Integrity { ok: true, problems: 0, first: "ok".into() },
+            Ok(lines) if lines == ["ok"] => Integrity {
+                ok: true,
+                problems: 0,
+                first: "ok".into(),
+            },
             Ok(lines) => {
-                let problems: Vec<&str> =
-                    lines.iter().flat_map(|answer| answer.lines()).filter(|line| !line.starts_with("***")).collect();
-                Integrity { ok: false, problems: problems.len() as u64, first: problems.first().copied().unwrap_or_default().to_owned() }
+                let problems: Vec<&str> = lines
+                    .iter()
+                    .flat_map(|answer| answer.lines())
+                    .filter(|line| !line.starts_with("***"))
+                    .collect();
+                Integrity {
+                    ok: false,
+                    problems: problems.len() as u64,
+                    first: problems.first().copied().unwrap_or_default().to_owned(),
+                }
             }
-            Err(error) => Integrity { ok: false, problems: 1, first: error.to_string() },
+            Err(error) => Integrity {
+                ok: false,
+                problems: 1,
+                first: error.to_string(),
+            },
         }
     }
 }
@@ -196,6 +242,9 @@ impl Dice {
 
     /// Garbage.
     pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
-        (0..count.div_ceil(8)).flat_map(|_| self.next().to_le_bytes()).take(count).collect()
+        (0..count.div_ceil(8))
+            .flat_map(|_| self.next().to_le_bytes())
+            .take(count)
+            .collect()
     }
 }

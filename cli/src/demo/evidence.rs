@@ -23,22 +23,44 @@ pub(crate) struct Passed {
 ///
 /// # Errors
 /// What reading the journal answers.
-pub(crate) fn passed_to(store: &Store, volume: VolumeId, checkpoint: CheckpointId) -> Result<Vec<Passed>, Error> {
+pub(crate) fn passed_to(
+    store: &Store,
+    volume: VolumeId,
+    checkpoint: CheckpointId,
+) -> Result<Vec<Passed>, Error> {
     let state = store.state();
     let mut found: BTreeMap<_, (u64, Seq, Seq)> = BTreeMap::new();
     for logged in newest_first(store) {
         let logged = logged?;
-        let Event::CopiedOut { volume: v, checkpoint: to, ino, ranges, .. } = &logged.event else { continue };
+        let Event::CopiedOut {
+            volume: v,
+            checkpoint: to,
+            ino,
+            ranges,
+            ..
+        } = &logged.event
+        else {
+            continue;
+        };
         if (*v, *to) == (volume, checkpoint) {
             let blocks: u64 = ranges.iter().map(|range| range.count).sum();
-            let entry = found.entry((logged.actor, *ino)).or_insert((0, logged.seq, logged.seq));
-            *entry = (entry.0 + blocks, entry.1.min(logged.seq), entry.2.max(logged.seq));
+            let entry = found
+                .entry((logged.actor, *ino))
+                .or_insert((0, logged.seq, logged.seq));
+            *entry = (
+                entry.0 + blocks,
+                entry.1.min(logged.seq),
+                entry.2.max(logged.seq),
+            );
         }
     }
     let mut passed: Vec<Passed> = found
         .into_iter()
         .map(|((actor, ino), (blocks, first, last))| Passed {
-            actor: state.actors.get(&actor).map_or_else(|| format!("actor {actor}"), |actor| actor_label(actor)),
+            actor: state
+                .actors
+                .get(&actor)
+                .map_or_else(|| format!("actor {actor}"), |actor| actor_label(actor)),
             path: path_in_image(&state, volume, checkpoint, ino),
             blocks,
             first,
@@ -51,6 +73,11 @@ pub(crate) fn passed_to(store: &Store, volume: VolumeId, checkpoint: CheckpointI
 
 /// The file's path in the image: what was replaced may have no name any more in the live tree.
 fn path_in_image(state: &State, volume: VolumeId, checkpoint: CheckpointId, ino: Ino) -> String {
-    let path = state.image(volume, checkpoint).and_then(|image| image.root.path_of(ino));
-    path.map_or_else(|| format!("inode {ino}"), |path| crate::output::units::rooted(&path))
+    let path = state
+        .image(volume, checkpoint)
+        .and_then(|image| image.root.path_of(ino));
+    path.map_or_else(
+        || format!("inode {ino}"),
+        |path| crate::output::units::rooted(&path),
+    )
 }

@@ -15,8 +15,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
-use strand_engine::{Actor, Kind, Refusal};
 use story::Story;
+use strand_engine::{Actor, Kind, Refusal};
 use tell::Teller;
 
 /// What `strand demo` is asked for.
@@ -41,7 +41,12 @@ pub(crate) fn run(options: DemoOptions, out: &mut dyn Write) -> Outcome {
     let _listening = crate::interrupt::Listening::start();
     let temporary = match &options.keep {
         Some(_) => None,
-        None => Some(tempfile::Builder::new().prefix("strand-demo-").tempdir().map_err(on_path("make a directory in", &std::env::temp_dir()))?),
+        None => Some(
+            tempfile::Builder::new()
+                .prefix("strand-demo-")
+                .tempdir()
+                .map_err(on_path("make a directory in", &std::env::temp_dir()))?,
+        ),
     };
     let dir = match (&options.keep, &temporary) {
         (Some(dir), _) => prepared(dir)?,
@@ -54,7 +59,14 @@ pub(crate) fn run(options: DemoOptions, out: &mut dyn Write) -> Outcome {
     teller.heading("strand demo: a real SQLite database, wrecked and brought back")?;
     let mut story = Story::begin(&dir, options.keep.is_some(), options.actor)?;
     for step in story::STEPS {
-        crate::interrupt::check("telling the demo", if options.keep.is_some() { "the store stays" } else { "the temporary store is removed" })?;
+        crate::interrupt::check(
+            "telling the demo",
+            if options.keep.is_some() {
+                "the store stays"
+            } else {
+                "the temporary store is removed"
+            },
+        )?;
         let step = step(&mut story)?;
         teller.step(&step)?;
     }
@@ -74,7 +86,9 @@ pub(crate) fn run(options: DemoOptions, out: &mut dyn Write) -> Outcome {
         }
     }
     let store = options.keep.as_ref().map(|_| dir.display().to_string());
-    teller.end(json!({"ok": failed.is_empty(), "seconds": seconds, "store": store, "failed": failed}))?;
+    teller.end(
+        json!({"ok": failed.is_empty(), "seconds": seconds, "store": store, "failed": failed}),
+    )?;
     match failed.first() {
         None => Ok(()),
         Some(first) => refuse(
@@ -89,18 +103,24 @@ pub(crate) fn run(options: DemoOptions, out: &mut dyn Write) -> Outcome {
 fn prepared(dir: &Path) -> Outcome<PathBuf> {
     if let Some(store) = crate::context::inside_store(dir) {
         return refuse(
-            Refusal::new(Kind::NotAllowed, format!("cannot keep the demo in {}", dir.display()))
-                .why(format!("it lies inside the store {}", store.display()))
-                .next("name a new directory"),
+            Refusal::new(
+                Kind::NotAllowed,
+                format!("cannot keep the demo in {}", dir.display()),
+            )
+            .why(format!("it lies inside the store {}", store.display()))
+            .next("name a new directory"),
         );
     }
     std::fs::create_dir_all(dir).map_err(on_path("make", dir))?;
     let mut entries = std::fs::read_dir(dir).map_err(on_path("list", dir))?;
     if entries.next().is_some() {
         return refuse(
-            Refusal::new(Kind::NotEmpty, format!("cannot keep the demo in {}", dir.display()))
-                .why("the directory is not empty")
-                .next("name a new directory"),
+            Refusal::new(
+                Kind::NotEmpty,
+                format!("cannot keep the demo in {}", dir.display()),
+            )
+            .why("the directory is not empty")
+            .next("name a new directory"),
         );
     }
     dir.canonicalize().map_err(on_path("find", dir))
@@ -113,7 +133,10 @@ fn lines_to_paste(dir: &Path, halfway: u64) -> [String; 5] {
         format!("  strand -s {dir} status"),
         format!("  strand -s {dir} checkpoint show {}", story::CHECKPOINT),
         format!("  strand -s {dir} log"),
-        format!("  strand -s {dir} rollback {} --to seq:{halfway} --dry-run", story::VOLUME),
+        format!(
+            "  strand -s {dir} rollback {} --to seq:{halfway} --dry-run",
+            story::VOLUME
+        ),
         format!("  strand -s {dir} verify --data"),
     ]
 }
@@ -121,7 +144,11 @@ fn lines_to_paste(dir: &Path, halfway: u64) -> [String; 5] {
 /// A word for a shell.
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./@:=,+%".contains(c);
-    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    if word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }
 
 #[cfg(test)]

@@ -43,12 +43,21 @@ pub(crate) struct Teller<'a> {
 impl<'a> Teller<'a> {
     /// A teller on `out`.
     pub(crate) fn new(out: &'a mut dyn Write, json: bool, colour: bool) -> Self {
-        Self { out, json, colour: colour && !json, steps: Vec::new() }
+        Self {
+            out,
+            json,
+            colour: colour && !json,
+            steps: Vec::new(),
+        }
     }
 
     /// A line outside the steps; nothing in JSON.
     pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
-        if self.json { Ok(()) } else { writeln!(self.out, "{text}") }
+        if self.json {
+            Ok(())
+        } else {
+            writeln!(self.out, "{text}")
+        }
     }
 
     /// A heading outside the steps; nothing in JSON.
@@ -71,14 +80,22 @@ impl<'a> Teller<'a> {
             return Ok(());
         }
         let head = format!("{:>2} {}", self.steps.len(), step.name);
-        let mut margin = format!("{}{}", self.painted("1", &head), " ".repeat(INDENT.saturating_sub(head.chars().count())));
+        let mut margin = format!(
+            "{}{}",
+            self.painted("1", &head),
+            " ".repeat(INDENT.saturating_sub(head.chars().count()))
+        );
         for line in &step.lines {
             let (text, paint) = match line {
                 Line::Text(text) | Line::Row(text) => (text, None),
                 Line::Good(text) => (text, Some("32")),
                 Line::Bad(text) => (text, Some("31")),
             };
-            let pieces = if matches!(line, Line::Row(_)) { vec![text.clone()] } else { wrapped(text, WIDTH - INDENT) };
+            let pieces = if matches!(line, Line::Row(_)) {
+                vec![text.clone()]
+            } else {
+                wrapped(text, WIDTH - INDENT)
+            };
             for piece in pieces {
                 let piece = paint.map_or(piece.clone(), |code| self.painted(code, &piece));
                 writeln!(self.out, "{margin}{piece}")?;
@@ -104,7 +121,11 @@ impl<'a> Teller<'a> {
     }
 
     fn painted(&self, code: &str, text: &str) -> String {
-        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colour {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -132,7 +153,13 @@ mod tests {
         let mut teller = Teller::new(&mut out, json, colour);
         let text = "many words ".repeat(20);
         let lines = vec![Line::Text(text), Line::Bad("broken".into())];
-        teller.step(&Step { name: "wreck", lines, facts: json!({"rows": 3}) }).unwrap();
+        teller
+            .step(&Step {
+                name: "wreck",
+                lines,
+                facts: json!({"rows": 3}),
+            })
+            .unwrap();
         teller.end(json!({"ok": true})).unwrap();
         String::from_utf8(out).unwrap()
     }
@@ -141,7 +168,10 @@ mod tests {
     fn a_step_is_told_in_eighty_columns() {
         let text = told(false, false);
         assert!(text.starts_with(" 1 wreck       many words"), "{text}");
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= WIDTH),
+            "{text}"
+        );
         assert!(text.ends_with("               broken\n"), "{text}");
         assert!(!text.contains('\x1b'));
         assert!(told(false, true).contains("\x1b[31mbroken\x1b[0m"));
@@ -150,6 +180,9 @@ mod tests {
     #[test]
     fn programs_get_one_object() {
         let value: Value = serde_json::from_str(&told(true, true)).unwrap();
-        assert_eq!(value, json!({"format": 1, "ok": true, "steps": [{"step": "wreck", "rows": 3}]}));
+        assert_eq!(
+            value,
+            json!({"format": 1, "ok": true, "steps": [{"step": "wreck", "rows": 3}]})
+        );
     }
 }

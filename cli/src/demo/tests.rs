@@ -8,13 +8,24 @@ use strand_engine::{Actor, Kind};
 
 fn told(keep: Option<PathBuf>, json: bool) -> (Result<(), Failure>, String) {
     let mut out = Vec::new();
-    let outcome = run(DemoOptions { keep, json, colour: false, actor: Actor::program() }, &mut out);
+    let outcome = run(
+        DemoOptions {
+            keep,
+            json,
+            colour: false,
+            actor: Actor::program(),
+        },
+        &mut out,
+    );
     (outcome, String::from_utf8(out).unwrap())
 }
 
 fn step<'a>(told: &'a Value, name: &str) -> &'a Value {
     let steps = told["steps"].as_array().unwrap();
-    steps.iter().find(|step| step["step"] == name).unwrap_or_else(|| panic!("no step {name} in {told:#}"))
+    steps
+        .iter()
+        .find(|step| step["step"] == name)
+        .unwrap_or_else(|| panic!("no step {name} in {told:#}"))
 }
 
 #[test]
@@ -22,14 +33,23 @@ fn the_demo_keeps_every_promise() {
     let (outcome, text) = told(None, true);
     assert!(outcome.is_ok(), "{outcome:?}\n{text}");
     let all: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!((&all["format"], &all["ok"]), (&Value::from(1), &Value::from(true)));
+    assert_eq!(
+        (&all["format"], &all["ok"]),
+        (&Value::from(1), &Value::from(true))
+    );
     assert_eq!(all["steps"].as_array().unwrap().len(), 13);
 
     let remembered = &step(&all, "checkpoint")["contents"];
     assert_eq!(remembered["accounts"], 20_000);
     let business = step(&all, "business");
-    assert_eq!(business["contents"]["entries"].as_u64().unwrap(), remembered["entries"].as_u64().unwrap() + 800);
-    assert_eq!(business["contents"]["total_cents"], remembered["total_cents"]);
+    assert_eq!(
+        business["contents"]["entries"].as_u64().unwrap(),
+        remembered["entries"].as_u64().unwrap() + 800
+    );
+    assert_eq!(
+        business["contents"]["total_cents"],
+        remembered["total_cents"]
+    );
     assert_ne!(business["contents"]["checksum"], remembered["checksum"]);
     let passed_by_business = business["ledger"]["copied_out"].as_u64().unwrap();
     assert!(passed_by_business > 0);
@@ -38,7 +58,10 @@ fn the_demo_keeps_every_promise() {
     assert_eq!(step(&all, "wreck")["integrity"]["ok"], false);
     let evidence = step(&all, "evidence");
     let by = evidence["copied_out"].as_array().unwrap();
-    let actors: Vec<&str> = by.iter().map(|row| row["actor"].as_str().unwrap()).collect();
+    let actors: Vec<&str> = by
+        .iter()
+        .map(|row| row["actor"].as_str().unwrap())
+        .collect();
     for (actor, who) in actors.iter().zip(["payments", "maintenance", "rogue"]) {
         assert!(actor.starts_with(who), "{actors:?}");
     }
@@ -54,7 +77,13 @@ fn the_demo_keeps_every_promise() {
     assert_eq!(step(&all, "undo")["equal"], true);
     assert_eq!(step(&all, "to the point")["contents"], business["contents"]);
     assert_eq!(step(&all, "replay")["equal"], true);
-    assert_eq!((&step(&all, "verify")["ok"], &step(&all, "verify")["findings"]), (&Value::from(true), &Value::from(0)));
+    assert_eq!(
+        (
+            &step(&all, "verify")["ok"],
+            &step(&all, "verify")["findings"]
+        ),
+        (&Value::from(true), &Value::from(0))
+    );
 }
 
 #[test]
@@ -64,13 +93,22 @@ fn a_kept_store_ends_with_five_lines_to_paste() {
     let (outcome, text) = told(Some(keep.clone()), false);
     assert!(outcome.is_ok(), "{outcome:?}\n{text}");
     assert!(keep.join("STORE").is_file());
-    assert!(text.lines().all(|line| line.chars().count() <= 80 || line.contains("a store")), "{text}");
+    assert!(
+        text.lines()
+            .all(|line| line.chars().count() <= 80 || line.contains("a store")),
+        "{text}"
+    );
     assert!(!text.contains('\x1b'));
     let last: Vec<&str> = text.lines().rev().take(5).collect();
-    assert!(last.iter().all(|line| line.starts_with("  strand -s '")), "{text}");
+    assert!(
+        last.iter().all(|line| line.starts_with("  strand -s '")),
+        "{text}"
+    );
 
     let (again, _) = told(Some(keep), false);
-    let Err(Failure::Refused(refusal)) = again else { panic!("a directory in use was taken") };
+    let Err(Failure::Refused(refusal)) = again else {
+        panic!("a directory in use was taken")
+    };
     assert_eq!(refusal.kind, Kind::NotAllowed, "it is a store by now");
 }
 
@@ -79,7 +117,9 @@ fn a_directory_that_holds_something_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("mine"), "precious").unwrap();
     let (outcome, text) = told(Some(dir.path().to_owned()), false);
-    let Err(Failure::Refused(refusal)) = outcome else { panic!("it was taken") };
+    let Err(Failure::Refused(refusal)) = outcome else {
+        panic!("it was taken")
+    };
     assert_eq!((refusal.kind, text.as_str()), (Kind::NotEmpty, ""));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }

@@ -51,7 +51,11 @@ impl FileLocks {
             Level::Shared => others < Level::Pending,
             // SQLite asks for more only with a shared lock in hand; a pending lock is never asked for by name.
             Level::Reserved => own == Level::Shared && others < Level::Reserved,
-            Level::Pending | Level::Exclusive if own == Level::None || others >= Level::Reserved => false,
+            Level::Pending | Level::Exclusive
+                if own == Level::None || others >= Level::Reserved =>
+            {
+                false
+            }
             Level::Pending => true,
             Level::Exclusive => {
                 let alone = others == Level::None;
@@ -90,7 +94,12 @@ impl FileLocks {
     }
 
     fn highest_other(&self, holder: Holder) -> Level {
-        self.held.iter().filter(|(who, _)| **who != holder).map(|(_, level)| *level).max().unwrap_or_default()
+        self.held
+            .iter()
+            .filter(|(who, _)| **who != holder)
+            .map(|(_, level)| *level)
+            .max()
+            .unwrap_or_default()
     }
 }
 
@@ -111,7 +120,10 @@ mod tests {
         assert!(locks.acquire(A, Level::Reserved));
         assert!(locks.reserved());
         assert!(!locks.acquire(B, Level::Reserved), "one writer at a time");
-        assert!(locks.acquire(C, Level::Shared), "a reserved lock lets readers in");
+        assert!(
+            locks.acquire(C, Level::Shared),
+            "a reserved lock lets readers in"
+        );
     }
 
     #[test]
@@ -141,7 +153,10 @@ mod tests {
 
         assert!(locks.acquire(A, Level::Shared) && locks.acquire(B, Level::Shared));
         assert!(locks.acquire(B, Level::Reserved));
-        assert!(!locks.acquire(A, Level::Exclusive), "B is preparing to write");
+        assert!(
+            !locks.acquire(A, Level::Exclusive),
+            "B is preparing to write"
+        );
         assert_eq!(locks.level(A), Level::Shared);
     }
 

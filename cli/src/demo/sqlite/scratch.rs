@@ -15,7 +15,9 @@ pub(crate) struct ScratchFile {
 impl ScratchFile {
     /// Reads at `offset`; returns the number of bytes read, short at the end.
     pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) -> usize {
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.bytes.len());
+        let start = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(self.bytes.len());
         let count = buf.len().min(self.bytes.len() - start);
         buf[..count].copy_from_slice(&self.bytes[start..start + count]);
         count
@@ -26,10 +28,15 @@ impl ScratchFile {
     /// # Errors
     /// [`Kind::NoSpace`] past [`MAX_SCRATCH`].
     pub(crate) fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), Refusal> {
-        let end = usize::try_from(offset).ok().and_then(|start| start.checked_add(data.len()));
+        let end = usize::try_from(offset)
+            .ok()
+            .and_then(|start| start.checked_add(data.len()));
         let Some(end) = end.filter(|end| *end <= MAX_SCRATCH) else {
-            return Err(Refusal::new(Kind::NoSpace, "a temporary file cannot grow further")
-                .why(format!("it is kept in memory, and {MAX_SCRATCH} bytes are the most")));
+            return Err(
+                Refusal::new(Kind::NoSpace, "a temporary file cannot grow further").why(format!(
+                    "it is kept in memory, and {MAX_SCRATCH} bytes are the most"
+                )),
+            );
         };
         if self.bytes.len() < end {
             self.bytes.resize(end, 0);
@@ -40,7 +47,8 @@ impl ScratchFile {
 
     /// Cuts it to `size`; longer than it is: nothing happens.
     pub(crate) fn truncate(&mut self, size: u64) {
-        self.bytes.truncate(usize::try_from(size).unwrap_or(usize::MAX));
+        self.bytes
+            .truncate(usize::try_from(size).unwrap_or(usize::MAX));
     }
 
     /// Its size in bytes.
@@ -69,7 +77,10 @@ mod tests {
     fn it_has_a_bound() {
         let mut file = ScratchFile::default();
         for offset in [MAX_SCRATCH as u64, u64::MAX] {
-            assert_eq!(file.write(offset, b"x").map_err(|r| r.kind), Err(Kind::NoSpace));
+            assert_eq!(
+                file.write(offset, b"x").map_err(|r| r.kind),
+                Err(Kind::NoSpace)
+            );
         }
         assert_eq!(file.size(), 0);
     }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use strand_engine::{
-    Actor, BLOCK, Command, Event, Grade, InitOptions, Kind, OpenOptions, Source, Store, SystemClock, VolumeId,
+    Actor, BLOCK, Command, Event, Grade, InitOptions, Kind, OpenOptions, Source, Store,
+    SystemClock, VolumeId, fold,
 };
-use strand_journal::{Access, Disk, FaultyDisk, MemoryDisk};
+use strand_journal::{Disk, FaultyDisk, MemoryDisk, StoreId};
 
 const SEGMENT: u64 = 1 << 20;
 
@@ -20,7 +21,12 @@ struct Rig {
 }
 
 fn actor(name: &str) -> Actor {
-    Actor { grade: Grade::Caller, name: name.into(), pid: 7, ..Actor::program() }
+    Actor {
+        grade: Grade::Caller,
+        name: name.into(),
+        pid: 7,
+        ..Actor::program()
+    }
 }
 
 /// SQLite's names are the process's, and tests run side by side.
@@ -35,9 +41,29 @@ fn vfs(store: &Arc<Store>, volume: VolumeId, name: &str) -> SqliteVfs {
 
 impl Rig {
     fn on(disk: Arc<dyn Disk>, capacity: Option<u64>) -> Self {
-        let options = InitOptions { segment_size: SEGMENT, capacity, ..InitOptions::default() };
-        let store = Store::init(disk, Arc::new(SystemClock::default()), options, &actor("init")).unwrap();
-        store.run(&actor("init"), Command::VolumeCreate { name: "v".into(), mode: 0o755, uid: 0, gid: 0 }).unwrap();
+        let options = InitOptions {
+            segment_size: SEGMENT,
+            capacity,
+            store: StoreId([7; 16]),
+        };
+        let store = Store::init(
+            disk,
+            Arc::new(SystemClock::default()),
+            options,
+            &actor("init"),
+        )
+        .unwrap();
+        store
+            .run(
+                &actor("init"),
+                Command::VolumeCreate {
+                    name: "v".into(),
+                    mode: 0o755,
+                    uid: 0,
+                    gid: 0,
+                },
+            )
+            .unwrap();
         Self::over(store)
     }
 
@@ -46,15 +72,14 @@ impl Rig {
     }
 
     fn reopened(disk: Arc<dyn Disk>) -> Self {
-        let options = OpenOptions {
-            access: Access::ReadWrite,
-            lock_timeout: Duration::from_secs(1),
-            command: "test".into(),
-            state_every: 0,
-            ignore_state_files: false,
-            background: false,
-        };
-        Self::over(Store::open(disk, Arc::new(SystemClock::default()), options).unwrap())
+        Self::over(
+            Store::open(
+                disk,
+                Arc::new(SystemClock::default()),
+                OpenOptions::read_write(),
+            )
+            .unwrap(),
+        )
     }
 
     fn over(store: Store) -> Self {
@@ -77,12 +102,15 @@ impl Rig {
         let state = self.store.state();
         let live = &state.volume(self.volume).unwrap().live;
         let names = live.inode(live.root).unwrap().names().unwrap().keys();
-        names.map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+        names
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect()
     }
 }
 
 fn connect(vfs: &SqliteVfs) -> Connection {
-    let connection = Connection::open_with_flags_and_vfs("t.db", OpenFlags::default(), vfs.name()).unwrap();
+    let connection =
+        Connection::open_with_flags_and_vfs("t.db", OpenFlags::default(), vfs.name()).unwrap();
     connection.busy_timeout(Duration::ZERO).unwrap();
     connection
 }
@@ -99,16 +127,25 @@ fn with_table(connection: &Connection, journal_mode: &str) {
 
 /// Adds a row of `size` bytes in a transaction of its own.
 fn add(connection: &Connection, id: i64, size: usize) -> rusqlite::Result<usize> {
-    connection.execute("INSERT INTO t VALUES (?1, ?2)", (id, format!("{id:>size$}")))
+    connection.execute(
+        "INSERT INTO t VALUES (?1, ?2)",
+        (id, format!("{id:>size$}")),
+    )
 }
 
 fn ids(connection: &Connection) -> Vec<i64> {
     let mut select = connection.prepare("SELECT id FROM t ORDER BY id").unwrap();
-    select.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    select
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap()
 }
 
 fn integrity(connection: &Connection) -> String {
-    connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap()
+    connection
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap()
 }
 
 #[test]
@@ -117,15 +154,27 @@ fn many_transactions_and_rollbacks_with_every_journal_mode() {
         let rig = Rig::new();
         let mut connection = rig.connect();
         with_table(&connection, mode);
-        let now: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+        let now: String = connection
+            .pragma_query_value(None, "journal_mode", |row| row.get(0))
+            .unwrap();
         assert_eq!(now, mode);
         for id in 0..60 {
             let transaction = connection.transaction().unwrap();
             add(&transaction, id, 900).unwrap();
-            transaction.execute("UPDATE t SET body = body || 'x' WHERE id = ?1", [id / 2]).unwrap();
-            if id % 3 == 0 { transaction.rollback().unwrap() } else { transaction.commit().unwrap() }
+            transaction
+                .execute("UPDATE t SET body = body || 'x' WHERE id = ?1", [id / 2])
+                .unwrap();
+            if id % 3 == 0 {
+                transaction.rollback().unwrap()
+            } else {
+                transaction.commit().unwrap()
+            }
         }
-        assert_eq!(ids(&connection), (0..60).filter(|id| id % 3 != 0).collect::<Vec<_>>(), "{mode}");
+        assert_eq!(
+            ids(&connection),
+            (0..60).filter(|id| id % 3 != 0).collect::<Vec<_>>(),
+            "{mode}"
+        );
         assert_eq!(integrity(&connection), "ok", "{mode}");
         drop(connection);
         let again = rig.connect();
@@ -138,8 +187,13 @@ fn many_transactions_and_rollbacks_with_every_journal_mode() {
 fn wal_without_exclusive_locking_is_declined() {
     let rig = Rig::new();
     let connection = rig.connect();
-    let mode: String = connection.query_row("PRAGMA journal_mode = wal", [], |row| row.get(0)).unwrap();
-    assert_eq!(mode, "delete", "there is no shared memory, so SQLite stays with what works");
+    let mode: String = connection
+        .query_row("PRAGMA journal_mode = wal", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(
+        mode, "delete",
+        "there is no shared memory, so SQLite stays with what works"
+    );
 }
 
 #[test]
@@ -156,7 +210,10 @@ fn the_database_is_there_when_the_store_is_opened_again() {
 
     let rig = Rig::reopened(disk);
     let connection = rig.connect();
-    assert_eq!((ids(&connection).len(), integrity(&connection)), (20, "ok".to_owned()));
+    assert_eq!(
+        (ids(&connection).len(), integrity(&connection)),
+        (20, "ok".to_owned())
+    );
     assert_eq!(rig.files(), ["t.db"]);
 }
 
@@ -182,8 +239,16 @@ fn a_power_cut_keeps_every_transaction_that_was_acknowledged() {
             let found = Rig::reopened(Arc::new(disk.crash(seed)));
             let after = found.connect();
             assert_eq!(integrity(&after), "ok", "{mode}, seed {seed}");
-            assert_eq!(ids(&after), (0..acknowledged).collect::<Vec<_>>(), "{mode}, seed {seed}");
-            let lost: i64 = after.query_row("SELECT count(*) FROM t WHERE body = 'lost'", [], |row| row.get(0)).unwrap();
+            assert_eq!(
+                ids(&after),
+                (0..acknowledged).collect::<Vec<_>>(),
+                "{mode}, seed {seed}"
+            );
+            let lost: i64 = after
+                .query_row("SELECT count(*) FROM t WHERE body = 'lost'", [], |row| {
+                    row.get(0)
+                })
+                .unwrap();
             assert_eq!(lost, 0, "{mode}, seed {seed}");
             drop(open);
         }
@@ -207,8 +272,15 @@ fn a_hot_journal_is_rolled_back_by_the_next_connection() {
     let found = Rig::reopened(Arc::new(disk.crash(1)));
     assert_eq!(found.files(), ["t.db", "t.db-journal"]);
     let after = found.connect();
-    assert_eq!((ids(&after).len(), integrity(&after)), (40, "ok".to_owned()));
-    let lost: i64 = after.query_row("SELECT count(*) FROM t WHERE body = 'lost'", [], |row| row.get(0)).unwrap();
+    assert_eq!(
+        (ids(&after).len(), integrity(&after)),
+        (40, "ok".to_owned())
+    );
+    let lost: i64 = after
+        .query_row("SELECT count(*) FROM t WHERE body = 'lost'", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
     assert_eq!(lost, 0);
     assert_eq!(found.files(), ["t.db"]);
     drop(open);
@@ -223,9 +295,14 @@ fn two_connections_share_their_locks_whatever_vfs_they_came_through() {
     add(&a, 1, 10).unwrap();
     assert_eq!(ids(&b), [1]);
 
-    let writing = a.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
+    let writing = a
+        .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+        .unwrap();
     add(&writing, 2, 10).unwrap();
-    assert_eq!(add(&b, 3, 10).unwrap_err().sqlite_error_code(), Some(ErrorCode::DatabaseBusy));
+    assert_eq!(
+        add(&b, 3, 10).unwrap_err().sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy)
+    );
     assert_eq!(ids(&b), [1], "a reader sees the last commit");
     writing.commit().unwrap();
     add(&b, 3, 10).unwrap();
@@ -234,7 +311,11 @@ fn two_connections_share_their_locks_whatever_vfs_they_came_through() {
     let mut rows = b.prepare("SELECT id FROM t").unwrap();
     let mut rows = rows.query([]).unwrap();
     rows.next().unwrap();
-    assert_eq!(add(&a, 4, 10).unwrap_err().sqlite_error_code(), Some(ErrorCode::DatabaseBusy), "a reader is in the way");
+    assert_eq!(
+        add(&a, 4, 10).unwrap_err().sqlite_error_code(),
+        Some(ErrorCode::DatabaseBusy),
+        "a reader is in the way"
+    );
     drop(rows);
     add(&a, 4, 10).unwrap();
 }
@@ -258,7 +339,10 @@ fn writers_on_many_threads_lose_nothing() {
         }
     });
     let connection = rig.connect();
-    assert_eq!((ids(&connection).len(), integrity(&connection)), (100, "ok".to_owned()));
+    assert_eq!(
+        (ids(&connection).len(), integrity(&connection)),
+        (100, "ok".to_owned())
+    );
 }
 
 #[test]
@@ -278,9 +362,21 @@ fn a_rollback_makes_open_connections_stale_and_new_ones_see_the_image() {
     let checkpoint = rig.store.state().checkpoint_named("c").unwrap().id;
     add(&connection, 2, 10).unwrap();
     let source = Source::Checkpoint(rig.volume, checkpoint);
-    rig.store.run(&actor("admin"), Command::Rollback { volume: rig.volume, source, only: false }).unwrap();
+    rig.store
+        .run(
+            &actor("admin"),
+            Command::Rollback {
+                volume: rig.volume,
+                source,
+                only: false,
+            },
+        )
+        .unwrap();
 
-    assert_eq!(add(&connection, 3, 10).unwrap_err().sqlite_error_code(), Some(ErrorCode::SystemIoFailure));
+    assert_eq!(
+        add(&connection, 3, 10).unwrap_err().sqlite_error_code(),
+        Some(ErrorCode::SystemIoFailure)
+    );
     let new = rig.connect();
     assert_eq!((ids(&new), integrity(&new)), (vec![1], "ok".to_owned()));
 }
@@ -296,17 +392,31 @@ fn every_page_is_an_event_of_its_author() {
     let state = rig.store.state();
     let live = &state.volume(rig.volume).unwrap().live;
     let ino = live.lookup(b"t.db").unwrap();
-    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
-    assert_eq!(live.inode(ino).unwrap().size(), u64::try_from(pages).unwrap() * BLOCK);
+    let pages: i64 = connection
+        .pragma_query_value(None, "page_count", |row| row.get(0))
+        .unwrap();
+    assert_eq!(
+        live.inode(ino).unwrap().size(),
+        u64::try_from(pages).unwrap() * BLOCK
+    );
+    rig.store.sync().unwrap();
     let mut written = 0;
-    for logged in strand_replay::log::newest_first(&rig.store) {
-        let logged = logged.unwrap();
-        if matches!(logged.event, Event::Written { ino: i, .. } if i == ino) {
-            assert_eq!(state.actors[&logged.actor].name, "sqlite");
-            written += logged.blocks;
+    let reader = rig.store.journal().reader();
+    for frame in reader.frames(reader.origin()) {
+        let frame = frame.unwrap();
+        for entry in frame.entries() {
+            let entry = entry.unwrap();
+            let decoded = fold::decode(&entry).unwrap();
+            if matches!(decoded.event, Event::Written { ino: i, .. } if i == ino) {
+                assert_eq!(state.actors[&decoded.actor].name, "sqlite");
+                written += entry.crcs.len() as u64;
+            }
         }
     }
-    assert!(written >= u64::try_from(pages).unwrap(), "{written} blocks written for {pages} pages");
+    assert!(
+        written >= u64::try_from(pages).unwrap(),
+        "{written} blocks written for {pages} pages"
+    );
 }
 
 #[test]
@@ -319,9 +429,17 @@ fn temporary_files_stay_out_of_the_volume() {
     }
     rig.store.sync().unwrap();
     let before = rig.store.state().seq;
-    connection.execute_batch("PRAGMA temp_store = FILE; PRAGMA cache_size = 5; PRAGMA temp.cache_size = 5").unwrap();
-    connection.execute_batch("CREATE TEMP TABLE x AS SELECT body || random() AS y FROM t ORDER BY y").unwrap();
-    let rows: i64 = connection.query_row("SELECT count(*) FROM x", [], |row| row.get(0)).unwrap();
+    connection
+        .execute_batch(
+            "PRAGMA temp_store = FILE; PRAGMA cache_size = 5; PRAGMA temp.cache_size = 5",
+        )
+        .unwrap();
+    connection
+        .execute_batch("CREATE TEMP TABLE x AS SELECT body || random() AS y FROM t ORDER BY y")
+        .unwrap();
+    let rows: i64 = connection
+        .query_row("SELECT count(*) FROM x", [], |row| row.get(0))
+        .unwrap();
     assert_eq!(rows, 200);
     assert_eq!(rig.store.state().seq, before, "no event");
     assert_eq!(rig.files(), ["t.db"]);
@@ -340,14 +458,25 @@ fn a_full_store_is_a_full_disk_to_sqlite_and_nothing_is_lost() {
         }
         assert!(done < 1000, "the store never fills");
     };
-    assert_eq!(error.sqlite_error_code(), Some(ErrorCode::DiskFull), "{error}");
+    assert_eq!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::DiskFull),
+        "{error}"
+    );
     drop(connection);
     // The transaction that did not fit left a journal to roll back; there may be no room for that, but reading must work.
-    let read_only = Connection::open_with_flags_and_vfs("file:t.db?immutable=1", OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI, rig.vfs.name());
+    let read_only = Connection::open_with_flags_and_vfs(
+        "file:t.db?immutable=1",
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
+        rig.vfs.name(),
+    );
     let state = rig.store.state();
     let live = &state.volume(rig.volume).unwrap().live;
     assert!(live.lookup(b"t.db").is_some());
-    let found = read_only.unwrap().query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap();
+    let found = read_only
+        .unwrap()
+        .query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0))
+        .unwrap();
     assert!(found >= done, "{found} of {done} rows");
 }
 
@@ -356,18 +485,29 @@ fn names_are_taken_once_and_given_back() {
     let rig = Rig::new();
     let name = unique();
     let first = SqliteVfs::register(&name, Arc::clone(&rig.store), rig.volume, actor("a")).unwrap();
-    let taken = SqliteVfs::register(&name, Arc::clone(&rig.store), rig.volume, actor("b")).err().unwrap();
+    let taken = SqliteVfs::register(&name, Arc::clone(&rig.store), rig.volume, actor("b"))
+        .err()
+        .unwrap();
     assert_eq!(taken.kind, Kind::Exists);
-    let nul = SqliteVfs::register("a\0b", Arc::clone(&rig.store), rig.volume, actor("b")).err().unwrap();
+    let nul = SqliteVfs::register("a\0b", Arc::clone(&rig.store), rig.volume, actor("b"))
+        .err()
+        .unwrap();
     assert_eq!(nul.kind, Kind::InvalidName);
 
     let connection = connect(&first);
     with_table(&connection, "truncate");
     drop(first);
-    assert!(Connection::open_with_flags_and_vfs("t.db", OpenFlags::default(), name.as_str()).is_err(), "the name is gone");
+    assert!(
+        Connection::open_with_flags_and_vfs("t.db", OpenFlags::default(), name.as_str()).is_err(),
+        "the name is gone"
+    );
     assert_eq!(ids(&connection), Vec::<i64>::new(), "what is open goes on");
-    let extended = add(&connection, 1, 10).and_then(|_| connection.execute_batch("ATTACH 'other.db' AS o; CREATE TABLE o.x (y)"));
-    assert_eq!(extended.unwrap_err().sqlite_error().map(|e| e.code), Some(ErrorCode::CannotOpen));
+    let extended = add(&connection, 1, 10)
+        .and_then(|_| connection.execute_batch("ATTACH 'other.db' AS o; CREATE TABLE o.x (y)"));
+    assert_eq!(
+        extended.unwrap_err().sqlite_error().map(|e| e.code),
+        Some(ErrorCode::CannotOpen)
+    );
     SqliteVfs::register(&name, Arc::clone(&rig.store), rig.volume, actor("a")).unwrap();
 }
 
@@ -375,9 +515,20 @@ fn names_are_taken_once_and_given_back() {
 fn a_missing_file_is_not_made_for_a_reader() {
     let rig = Rig::new();
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
-    let error = Connection::open_with_flags_and_vfs("none.db", flags, rig.vfs.name()).err().unwrap();
-    assert_eq!(error.sqlite_error().map(|e| e.extended_code & 0xff), Some(ffi::SQLITE_CANTOPEN));
-    let error = Connection::open_with_flags_and_vfs("no/such/dir.db", OpenFlags::default(), rig.vfs.name()).err().unwrap();
-    assert_eq!(error.sqlite_error().map(|e| e.extended_code & 0xff), Some(ffi::SQLITE_CANTOPEN));
+    let error = Connection::open_with_flags_and_vfs("none.db", flags, rig.vfs.name())
+        .err()
+        .unwrap();
+    assert_eq!(
+        error.sqlite_error().map(|e| e.extended_code & 0xff),
+        Some(ffi::SQLITE_CANTOPEN)
+    );
+    let error =
+        Connection::open_with_flags_and_vfs("no/such/dir.db", OpenFlags::default(), rig.vfs.name())
+            .err()
+            .unwrap();
+    assert_eq!(
+        error.sqlite_error().map(|e| e.extended_code & 0xff),
+        Some(ffi::SQLITE_CANTOPEN)
+    );
     assert!(rig.files().is_empty());
 }

@@ -4,7 +4,9 @@ use super::locks::{FileLocks, Holder, Level};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use strand_engine::{Actor, Command, Error, Fileset, Ino, Kind, NewBody, Refusal, Store, Volume, VolumeId};
+use strand_engine::{
+    Actor, Command, Error, Fileset, Ino, Kind, NewBody, Refusal, Store, Volume, VolumeId,
+};
 
 /// Permission bits of the files that SQLite creates.
 const NEW_FILE_MODE: u32 = 0o644;
@@ -48,7 +50,10 @@ impl VolumeFiles {
     pub(crate) fn of(store: &Arc<Store>, volume: VolumeId) -> Arc<Self> {
         let mut in_use = unpoisoned(&IN_USE);
         in_use.retain(|files| files.strong_count() > 0);
-        let known = in_use.iter().filter_map(Weak::upgrade).find(|f| f.volume == volume && Arc::ptr_eq(&f.store, store));
+        let known = in_use
+            .iter()
+            .filter_map(Weak::upgrade)
+            .find(|f| f.volume == volume && Arc::ptr_eq(&f.store, store));
         known.unwrap_or_else(|| {
             let files = Arc::new(Self {
                 store: Arc::clone(store),
@@ -64,7 +69,10 @@ impl VolumeFiles {
     /// Says whether a regular file has this path. An empty one counts as missing for SQLite (it may be a leftover of a crash).
     pub(crate) fn exists(&self, path: &[u8]) -> Result<bool, Refusal> {
         let volume = self.now()?;
-        let inode = volume.live.lookup(path).and_then(|ino| volume.live.inode(ino));
+        let inode = volume
+            .live
+            .lookup(path)
+            .and_then(|ino| volume.live.inode(ino));
         Ok(inode.is_some_and(|inode| inode.file().is_none_or(|file| file.size > 0)))
     }
 
@@ -78,16 +86,30 @@ impl VolumeFiles {
         if volume.live.child(dir, name).is_none() {
             return Err(missing(path));
         }
-        let command = Command::Unlink { volume: self.volume, dir, name: name.into(), dir_wanted: false };
+        let command = Command::Unlink {
+            volume: self.volume,
+            dir,
+            name: name.into(),
+            dir_wanted: false,
+        };
         self.store.submit(actor, command).map_err(refusal)?;
-        if durable { self.store.sync().map_err(refusal) } else { Ok(()) }
+        if durable {
+            self.store.sync().map_err(refusal)
+        } else {
+            Ok(())
+        }
     }
 
     /// Opens a file.
     ///
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::Exists`], [`Kind::IsADirectory`], and what the engine refuses.
-    pub(crate) fn open(self: &Arc<Self>, actor: &Arc<Actor>, path: &[u8], how: OpenHow) -> Result<VolumeFile, Refusal> {
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        actor: &Arc<Actor>,
+        path: &[u8],
+        how: OpenHow,
+    ) -> Result<VolumeFile, Refusal> {
         let mut volume = self.now()?;
         if how.create && volume.live.lookup(path).is_none() {
             self.create(actor, &volume, path, how.exclusive)?;
@@ -96,11 +118,18 @@ impl VolumeFiles {
             return Err(exists(path));
         }
         let ino = volume.live.lookup(path).ok_or_else(|| missing(path))?;
-        if volume.live.inode(ino).is_none_or(|inode| inode.file().is_none()) {
-            return Err(Refusal::new(Kind::IsADirectory, format!("cannot open {}", shown(path))).why("it is not a regular file"));
+        if volume
+            .live
+            .inode(ino)
+            .is_none_or(|inode| inode.file().is_none())
+        {
+            return Err(
+                Refusal::new(Kind::IsADirectory, format!("cannot open {}", shown(path)))
+                    .why("it is not a regular file"),
+            );
         }
-        self.store.open_handle(self.volume, ino).map_err(refusal)?;
-        Ok(VolumeFile {
+        self.store.open_handle(self.volume, ino);
+        let file = VolumeFile {
             files: Arc::clone(self),
             actor: Arc::clone(actor),
             path: path.to_vec(),
@@ -108,14 +137,33 @@ impl VolumeFiles {
             generation: volume.generation,
             holder: Holder(self.next_holder.fetch_add(1, Ordering::Relaxed)),
             delete_on_close: how.delete_on_close,
-        })
+        };
+        // From here on the handle keeps the inode; had its last name gone just before, there would be nothing to keep.
+        file.size()?;
+        Ok(file)
     }
 
-    fn create(&self, actor: &Actor, volume: &Volume, path: &[u8], exclusive: bool) -> Result<(), Refusal> {
+    fn create(
+        &self,
+        actor: &Actor,
+        volume: &Volume,
+        path: &[u8],
+        exclusive: bool,
+    ) -> Result<(), Refusal> {
         let (dir, name) = parent(&volume.live, path)?;
-        let (uid, gid) = volume.live.inode(dir).map_or((0, 0), |inode| (inode.uid, inode.gid));
-        let command =
-            Command::Create { volume: self.volume, dir, name: name.into(), body: NewBody::File, mode: NEW_FILE_MODE, uid, gid };
+        let (uid, gid) = volume
+            .live
+            .inode(dir)
+            .map_or((0, 0), |inode| (inode.uid, inode.gid));
+        let command = Command::Create {
+            volume: self.volume,
+            dir,
+            name: name.into(),
+            body: NewBody::File,
+            mode: NEW_FILE_MODE,
+            uid,
+            gid,
+        };
         match self.store.submit(actor, command) {
             Ok(_) => Ok(()),
             // Another connection was faster: its file is as good as ours.
@@ -125,7 +173,11 @@ impl VolumeFiles {
     }
 
     fn now(&self) -> Result<Arc<Volume>, Refusal> {
-        self.store.state().volume(self.volume).cloned().ok_or_else(|| stale("the volume is gone"))
+        self.store
+            .state()
+            .volume(self.volume)
+            .cloned()
+            .ok_or_else(|| stale("the volume is gone"))
     }
 }
 
@@ -136,7 +188,10 @@ impl VolumeFile {
     /// [`Kind::Damaged`] where the stored bytes do not match their checksum, [`Kind::Stale`] after a rollback.
     pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Refusal> {
         let volume = self.volume()?;
-        self.files.store.read(&volume.live, self.ino, offset, buf).map_err(refusal)
+        self.files
+            .store
+            .read(&volume.live, self.ino, offset, buf)
+            .map_err(refusal)
     }
 
     /// Writes at `offset`: one commit, all or none, durable after [`Self::sync`].
@@ -145,7 +200,11 @@ impl VolumeFile {
     /// [`Kind::NoSpace`], [`Kind::Stale`] after a rollback, and what else the engine refuses.
     pub(crate) fn write(&self, offset: u64, data: &[u8]) -> Result<(), Refusal> {
         self.volume()?;
-        self.files.store.write(&self.actor, self.files.volume, self.ino, offset, data).map(drop).map_err(refusal)
+        self.files
+            .store
+            .write(&self.actor, self.files.volume, self.ino, offset, data)
+            .map(drop)
+            .map_err(refusal)
     }
 
     /// Sets the size.
@@ -154,7 +213,11 @@ impl VolumeFile {
     /// As [`Self::write`].
     pub(crate) fn truncate(&self, size: u64) -> Result<(), Refusal> {
         self.volume()?;
-        self.files.store.truncate(&self.actor, self.files.volume, self.ino, size).map(drop).map_err(refusal)
+        self.files
+            .store
+            .truncate(&self.actor, self.files.volume, self.ino, size)
+            .map(drop)
+            .map_err(refusal)
     }
 
     /// Makes everything written to the store so far durable.
@@ -171,12 +234,19 @@ impl VolumeFile {
     /// [`Kind::Stale`] after a rollback.
     pub(crate) fn size(&self) -> Result<u64, Refusal> {
         let volume = self.volume()?;
-        volume.live.inode(self.ino).map(|inode| inode.size()).ok_or_else(|| stale("the file is gone"))
+        volume
+            .live
+            .inode(self.ino)
+            .map(|inode| inode.size())
+            .ok_or_else(|| stale("the file is gone"))
     }
 
     /// Raises the lock, or says no.
     pub(crate) fn lock(&self, wanted: Level) -> bool {
-        unpoisoned(&self.files.locks).entry(self.ino).or_default().acquire(self.holder, wanted)
+        unpoisoned(&self.files.locks)
+            .entry(self.ino)
+            .or_default()
+            .acquire(self.holder, wanted)
     }
 
     /// Lowers the lock.
@@ -192,17 +262,23 @@ impl VolumeFile {
 
     /// What this handle holds.
     pub(crate) fn level(&self) -> Level {
-        unpoisoned(&self.files.locks).get(&self.ino).map_or(Level::None, |file| file.level(self.holder))
+        unpoisoned(&self.files.locks)
+            .get(&self.ino)
+            .map_or(Level::None, |file| file.level(self.holder))
     }
 
     /// Says whether any connection is reserved or further.
     pub(crate) fn reserved(&self) -> bool {
-        unpoisoned(&self.files.locks).get(&self.ino).is_some_and(FileLocks::reserved)
+        unpoisoned(&self.files.locks)
+            .get(&self.ino)
+            .is_some_and(FileLocks::reserved)
     }
 
     /// Says whether the path names another file by now, or none.
     pub(crate) fn has_moved(&self) -> bool {
-        self.volume().map_or(true, |volume| volume.live.lookup(&self.path) != Some(self.ino))
+        self.volume().map_or(true, |volume| {
+            volume.live.lookup(&self.path) != Some(self.ino)
+        })
     }
 
     fn volume(&self) -> Result<Arc<Volume>, Refusal> {
@@ -210,7 +286,10 @@ impl VolumeFile {
         if volume.generation == self.generation {
             Ok(volume)
         } else {
-            Err(stale("the volume was rolled back since the file was opened").next("open the database again"))
+            Err(
+                stale("the volume was rolled back since the file was opened")
+                    .next("open the database again"),
+            )
         }
     }
 }
@@ -223,7 +302,11 @@ impl Drop for VolumeFile {
         {
             tracing::debug!(%refused, "a temporary file stays");
         }
-        if let Err(error) = self.files.store.close_handle(&self.actor, self.files.volume, self.ino) {
+        if let Err(error) = self
+            .files
+            .store
+            .close_handle(&self.actor, self.files.volume, self.ino)
+        {
             tracing::warn!(%error, "an unlinked file stays until the store is opened again");
         }
     }
@@ -239,12 +322,20 @@ pub(crate) fn absolute(path: &[u8]) -> Vec<u8> {
             part => parts.push(part),
         }
     }
-    parts.iter().flat_map(|part| [&b"/"[..], part].concat()).collect()
+    parts
+        .iter()
+        .flat_map(|part| [&b"/"[..], part].concat())
+        .collect()
 }
 
 fn parent<'a>(tree: &Fileset, path: &'a [u8]) -> Result<(Ino, &'a [u8]), Refusal> {
-    let at = path.iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
-    let dir = tree.lookup(&path[..at]).ok_or_else(|| missing(&path[..at]))?;
+    let at = path
+        .iter()
+        .rposition(|b| *b == b'/')
+        .map_or(0, |slash| slash + 1);
+    let dir = tree
+        .lookup(&path[..at])
+        .ok_or_else(|| missing(&path[..at]))?;
     Ok((dir, &path[at..]))
 }
 
@@ -279,7 +370,13 @@ mod tests {
 
     #[test]
     fn paths_become_absolute_and_plain() {
-        for (path, plain) in [("bank.db", "/bank.db"), ("/a/./b//../c", "/a/c"), ("../../x", "/x"), ("/", ""), ("", "")] {
+        for (path, plain) in [
+            ("bank.db", "/bank.db"),
+            ("/a/./b//../c", "/a/c"),
+            ("../../x", "/x"),
+            ("/", ""),
+            ("", ""),
+        ] {
             assert_eq!(absolute(path.as_bytes()), plain.as_bytes(), "{path}");
         }
     }

@@ -99,12 +99,20 @@ unsafe extern "C" fn x_close(file: *mut ffi::sqlite3_file) -> c_int {
 
 /// # Safety
 /// SQLite's contract for `xRead`: `out` has `amount` bytes.
-unsafe extern "C" fn x_read(file: *mut ffi::sqlite3_file, out: *mut c_void, amount: c_int, offset: i64) -> c_int {
+unsafe extern "C" fn x_read(
+    file: *mut ffi::sqlite3_file,
+    out: *mut c_void,
+    amount: c_int,
+    offset: i64,
+) -> c_int {
     // SAFETY: an open file, and `amount` bytes that are SQLite's to lend; they are initialised before they are borrowed.
     let (handle, buf) = unsafe {
         let amount = usize::try_from(amount).unwrap_or(0);
         ptr::write_bytes(out.cast::<u8>(), 0, amount);
-        (handle(file), std::slice::from_raw_parts_mut(out.cast::<u8>(), amount))
+        (
+            handle(file),
+            std::slice::from_raw_parts_mut(out.cast::<u8>(), amount),
+        )
     };
     guarded(ffi::SQLITE_IOERR_READ, || {
         let offset = position(offset)?;
@@ -113,16 +121,29 @@ unsafe extern "C" fn x_read(file: *mut ffi::sqlite3_file, out: *mut c_void, amou
             Handle::Scratch(file) => file.read(offset, buf),
         };
         buf[read..].fill(0);
-        Ok(if read < buf.len() { ffi::SQLITE_IOERR_SHORT_READ } else { ffi::SQLITE_OK })
+        Ok(if read < buf.len() {
+            ffi::SQLITE_IOERR_SHORT_READ
+        } else {
+            ffi::SQLITE_OK
+        })
     })
 }
 
 /// # Safety
 /// SQLite's contract for `xWrite`: `data` has `amount` bytes.
-unsafe extern "C" fn x_write(file: *mut ffi::sqlite3_file, data: *const c_void, amount: c_int, offset: i64) -> c_int {
+unsafe extern "C" fn x_write(
+    file: *mut ffi::sqlite3_file,
+    data: *const c_void,
+    amount: c_int,
+    offset: i64,
+) -> c_int {
     // SAFETY: an open file, and `amount` bytes to read.
-    let (handle, data) =
-        unsafe { (handle(file), std::slice::from_raw_parts(data.cast::<u8>(), usize::try_from(amount).unwrap_or(0))) };
+    let (handle, data) = unsafe {
+        (
+            handle(file),
+            std::slice::from_raw_parts(data.cast::<u8>(), usize::try_from(amount).unwrap_or(0)),
+        )
+    };
     guarded(ffi::SQLITE_IOERR_WRITE, || {
         let offset = position(offset)?;
         match handle {
@@ -183,7 +204,11 @@ unsafe extern "C" fn x_lock(file: *mut ffi::sqlite3_file, level: c_int) -> c_int
     // SAFETY: an open file.
     let handle = unsafe { handle(file) };
     guarded(ffi::SQLITE_IOERR_LOCK, || match handle {
-        Handle::Volume(file) => Ok(if file.lock(level_of(level)) { ffi::SQLITE_OK } else { ffi::SQLITE_BUSY }),
+        Handle::Volume(file) => Ok(if file.lock(level_of(level)) {
+            ffi::SQLITE_OK
+        } else {
+            ffi::SQLITE_BUSY
+        }),
         Handle::Scratch(_) => Ok(ffi::SQLITE_OK),
     })
 }
@@ -216,7 +241,11 @@ unsafe extern "C" fn x_check_reserved_lock(file: *mut ffi::sqlite3_file, out: *m
 
 /// # Safety
 /// SQLite's contract for `xFileControl`: `argument` points to what `operation` says.
-unsafe extern "C" fn x_file_control(file: *mut ffi::sqlite3_file, operation: c_int, argument: *mut c_void) -> c_int {
+unsafe extern "C" fn x_file_control(
+    file: *mut ffi::sqlite3_file,
+    operation: c_int,
+    argument: *mut c_void,
+) -> c_int {
     // SAFETY: an open file.
     let handle = unsafe { handle(file) };
     guarded(ffi::SQLITE_IOERR, || {

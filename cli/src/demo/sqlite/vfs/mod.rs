@@ -48,11 +48,18 @@ impl SqliteVfs {
     ///
     /// # Errors
     /// [`Kind::InvalidName`] for a name with a NUL, [`Kind::Exists`] where the name is taken, [`Kind::Io`] where SQLite refuses.
-    pub(crate) fn register(name: &str, store: Arc<Store>, volume: VolumeId, actor: Actor) -> Result<Self, Refusal> {
+    pub(crate) fn register(
+        name: &str,
+        store: Arc<Store>,
+        volume: VolumeId,
+        actor: Actor,
+    ) -> Result<Self, Refusal> {
         static REGISTERING: Mutex<()> = Mutex::new(());
         let _one_at_a_time = REGISTERING.lock().unwrap_or_else(PoisonError::into_inner);
 
-        let refuse = |kind, why: &str| Refusal::new(kind, format!("cannot register {name:?} with SQLite")).why(why);
+        let refuse = |kind, why: &str| {
+            Refusal::new(kind, format!("cannot register {name:?} with SQLite")).why(why)
+        };
         let c_name = CString::new(name).map_err(|_| refuse(Kind::InvalidName, "it holds a NUL"))?;
         // SAFETY: a NUL-terminated name; SQLite initialises itself on this call.
         if !unsafe { ffi::sqlite3_vfs_find(c_name.as_ptr()) }.is_null() {
@@ -64,8 +71,12 @@ impl SqliteVfs {
             return Err(refuse(Kind::Io, "SQLite has no VFS of its own"));
         }
         let files = Mutex::new(Some(VolumeFiles::of(&store, volume)));
-        let registration: &'static Registration =
-            Box::leak(Box::new(Registration { name: c_name, files, actor: Arc::new(actor), system }));
+        let registration: &'static Registration = Box::leak(Box::new(Registration {
+            name: c_name,
+            files,
+            actor: Arc::new(actor),
+            system,
+        }));
         let vfs: *mut ffi::sqlite3_vfs = Box::leak(Box::new(names::vfs_of(registration)));
         // SAFETY: the struct, its name and its application data are leaked, so they outlive every use by SQLite.
         let code = unsafe { ffi::sqlite3_vfs_register(vfs, 0) };
@@ -85,14 +96,27 @@ impl Drop for SqliteVfs {
     fn drop(&mut self) {
         // SAFETY: the pointer was registered by `register`, and is unregistered once.
         unsafe { ffi::sqlite3_vfs_unregister(self.vfs) };
-        self.registration.files.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.registration
+            .files
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 }
 
 impl Registration {
     fn files(&self) -> Result<Arc<VolumeFiles>, Refusal> {
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        files.ok_or_else(|| Refusal::new(Kind::Stale, "the volume is no longer registered with SQLite"))
+        let files = self
+            .files
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        files.ok_or_else(|| {
+            Refusal::new(
+                Kind::Stale,
+                "the volume is no longer registered with SQLite",
+            )
+        })
     }
 }
 
@@ -128,14 +152,20 @@ mod tests {
     #[test]
     fn a_panic_and_a_refusal_are_codes_to_sqlite() {
         let panics = || -> Result<c_int, Refusal> { panic!("inside a call") };
-        assert_eq!(guarded(ffi::SQLITE_IOERR_READ, panics), ffi::SQLITE_IOERR_READ);
+        assert_eq!(
+            guarded(ffi::SQLITE_IOERR_READ, panics),
+            ffi::SQLITE_IOERR_READ
+        );
         for (kind, code) in [
             (Kind::NoSpace, ffi::SQLITE_FULL),
             (Kind::Damaged, ffi::SQLITE_IOERR_DATA),
             (Kind::ReadOnly, ffi::SQLITE_READONLY),
             (Kind::Poisoned, ffi::SQLITE_IOERR_WRITE),
         ] {
-            assert_eq!(guarded(ffi::SQLITE_IOERR_WRITE, || Err(Refusal::new(kind, "no"))), code);
+            assert_eq!(
+                guarded(ffi::SQLITE_IOERR_WRITE, || Err(Refusal::new(kind, "no"))),
+                code
+            );
         }
     }
 }

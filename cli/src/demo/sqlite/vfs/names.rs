@@ -1,9 +1,9 @@
 //! What SQLite asks of the VFS itself: to open, remove and look for files by name; the rest goes to SQLite's own VFS.
 
-use super::files::{self, Handle, OpenFile};
-use super::{Registration, guarded};
 use super::super::scratch::ScratchFile;
 use super::super::volume::{OpenHow, absolute};
+use super::files::{self, Handle, OpenFile};
+use super::{Registration, guarded};
 use rusqlite::ffi;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
@@ -66,7 +66,8 @@ unsafe extern "C" fn x_open(
     // SAFETY: `file` has room for an `OpenFile`.
     unsafe { files::vacate(file) };
     // SAFETY: SQLite passes our VFS, and a terminated name or none.
-    let (registration, path) = unsafe { (registration(vfs), (!name.is_null()).then(|| path(name))) };
+    let (registration, path) =
+        unsafe { (registration(vfs), (!name.is_null()).then(|| path(name))) };
     guarded(ffi::SQLITE_CANTOPEN, || {
         let opened = match path {
             None => Handle::Scratch(ScratchFile::default()),
@@ -92,19 +93,33 @@ unsafe extern "C" fn x_open(
 
 /// # Safety
 /// SQLite's contract for `xDelete`.
-unsafe extern "C" fn x_delete(vfs: *mut ffi::sqlite3_vfs, name: *const c_char, sync_dir: c_int) -> c_int {
+unsafe extern "C" fn x_delete(
+    vfs: *mut ffi::sqlite3_vfs,
+    name: *const c_char,
+    sync_dir: c_int,
+) -> c_int {
     // SAFETY: SQLite passes our VFS and a terminated name.
     let (registration, path) = unsafe { (registration(vfs), path(name)) };
-    guarded(ffi::SQLITE_IOERR_DELETE, || match registration.files()?.remove(&registration.actor, path, sync_dir != 0) {
-        Ok(()) => Ok(ffi::SQLITE_OK),
-        Err(refused) if refused.kind == Kind::NotFound => Ok(ffi::SQLITE_IOERR_DELETE_NOENT),
-        Err(refused) => Err(refused),
+    guarded(ffi::SQLITE_IOERR_DELETE, || {
+        match registration
+            .files()?
+            .remove(&registration.actor, path, sync_dir != 0)
+        {
+            Ok(()) => Ok(ffi::SQLITE_OK),
+            Err(refused) if refused.kind == Kind::NotFound => Ok(ffi::SQLITE_IOERR_DELETE_NOENT),
+            Err(refused) => Err(refused),
+        }
     })
 }
 
 /// # Safety
 /// SQLite's contract for `xAccess`.
-unsafe extern "C" fn x_access(vfs: *mut ffi::sqlite3_vfs, name: *const c_char, _: c_int, found: *mut c_int) -> c_int {
+unsafe extern "C" fn x_access(
+    vfs: *mut ffi::sqlite3_vfs,
+    name: *const c_char,
+    _: c_int,
+    found: *mut c_int,
+) -> c_int {
     // SAFETY: SQLite passes our VFS and a terminated name.
     let (registration, path) = unsafe { (registration(vfs), path(name)) };
     guarded(ffi::SQLITE_IOERR_ACCESS, || {
@@ -170,11 +185,17 @@ unsafe extern "C" fn x_dl_close(_: *mut ffi::sqlite3_vfs, _: *mut c_void) {}
 
 /// # Safety
 /// SQLite's contract for `xRandomness`.
-unsafe extern "C" fn x_randomness(vfs: *mut ffi::sqlite3_vfs, size: c_int, out: *mut c_char) -> c_int {
+unsafe extern "C" fn x_randomness(
+    vfs: *mut ffi::sqlite3_vfs,
+    size: c_int,
+    out: *mut c_char,
+) -> c_int {
     // SAFETY: SQLite's own VFS gets the arguments as they came.
     unsafe {
         let system = registration(vfs).system;
-        (*system).xRandomness.map_or(0, |call| call(system, size, out))
+        (*system)
+            .xRandomness
+            .map_or(0, |call| call(system, size, out))
     }
 }
 
@@ -184,7 +205,9 @@ unsafe extern "C" fn x_sleep(vfs: *mut ffi::sqlite3_vfs, microseconds: c_int) ->
     // SAFETY: as in `x_randomness`.
     unsafe {
         let system = registration(vfs).system;
-        (*system).xSleep.map_or(0, |call| call(system, microseconds))
+        (*system)
+            .xSleep
+            .map_or(0, |call| call(system, microseconds))
     }
 }
 
@@ -194,7 +217,9 @@ unsafe extern "C" fn x_current_time(vfs: *mut ffi::sqlite3_vfs, out: *mut f64) -
     // SAFETY: as in `x_randomness`.
     unsafe {
         let system = registration(vfs).system;
-        (*system).xCurrentTime.map_or(ffi::SQLITE_ERROR, |call| call(system, out))
+        (*system)
+            .xCurrentTime
+            .map_or(ffi::SQLITE_ERROR, |call| call(system, out))
     }
 }
 
