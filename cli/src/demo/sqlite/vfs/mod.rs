@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use strand_engine::{Actor, Kind, Refusal, Store, VolumeId};
 
 /// A volume registered with SQLite under a name. Open with [`rusqlite::Connection::open_with_flags_and_vfs`]; paths are the
-/// volume's. Dropping it takes the name away: open files go on, new ones are refused.
+/// volume's. Dropping it takes the name away, and connections that are still
+/// open can do no more: drop those first.
 ///
 /// Several registrations of one volume (each with its own actor) share their locks.
 pub(crate) struct SqliteVfs {
