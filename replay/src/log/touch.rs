@@ -1,0 +1,180 @@
+//! What an event concerns: its volumes, its files, its blocks, its checkpoints, the names of its kind.
+
+use std::ops::RangeInclusive;
+use strand_engine::{BLOCK, CheckpointId, Event, Ino, Range, Shift, Source, VolumeId};
+
+/// The volumes that an event concerns. For events about checkpoints of several volumes, see [`checkpoints`].
+pub(crate) fn concerns_volume(event: &Event, volume: VolumeId) -> bool {
+    match event {
+        Event::CheckpointCreated { volumes, .. } => volumes.contains(&volume),
+        Event::RolledBack { volumes, .. } => volumes.iter().any(|(v, _)| *v == volume),
+        event => volume_of(event) == Some(volume),
+    }
+}
+
+/// The one volume of an event that has one.
+pub(crate) fn volume_of(event: &Event) -> Option<VolumeId> {
+    match event {
+        Event::VolumeCreated { volume, .. }
+        | Event::VolumeRenamed { volume, .. }
+        | Event::VolumeRemoved { volume }
+        | Event::VolumeRestored { volume }
+        | Event::CloneCreated { volume, .. }
+        | Event::CloneReset { volume, .. }
+        | Event::Created { volume, .. }
+        | Event::Linked { volume, .. }
+        | Event::Unlinked { volume, .. }
+        | Event::Renamed { volume, .. }
+        | Event::Exchanged { volume, .. }
+        | Event::OrphanDropped { volume, .. }
+        | Event::Written { volume, .. }
+        | Event::Punched { volume, .. }
+        | Event::Truncated { volume, .. }
+        | Event::Preallocated { volume, .. }
+        | Event::Shared { volume, .. }
+        | Event::AttributesSet { volume, .. }
+        | Event::XattrSet { volume, .. }
+        | Event::XattrRemoved { volume, .. }
+        | Event::CopiedOut { volume, .. }
+        | Event::CopiedOutScope { volume, .. }
+        | Event::Settled { volume, .. }
+        | Event::FileRestored { volume, .. }
+        | Event::FilesRolledBack { volume, .. } => Some(*volume),
+        Event::CheckpointCreated { volumes, .. } => volumes.first().copied(),
+        Event::RolledBack { volumes, .. } => volumes.first().map(|(v, _)| *v),
+        _ => None,
+    }
+}
+
+/// The inode whose content, attributes or name an event changes; a directory where only its name is known.
+pub(crate) fn file_of(event: &Event) -> Option<Ino> {
+    match event {
+        Event::Created { ino, .. }
+        | Event::Linked { ino, .. }
+        | Event::Unlinked { ino, .. }
+        | Event::OrphanDropped { ino, .. }
+        | Event::Written { ino, .. }
+        | Event::Punched { ino, .. }
+        | Event::Truncated { ino, .. }
+        | Event::Preallocated { ino, .. }
+        | Event::Shared { to: ino, .. }
+        | Event::AttributesSet { ino, .. }
+        | Event::XattrSet { ino, .. }
+        | Event::XattrRemoved { ino, .. }
+        | Event::CopiedOut { ino, .. }
+        | Event::FileRestored { ino, .. } => Some(*ino),
+        _ => None,
+    }
+}
+
+/// Says whether an event changes all files of a volume at once.
+pub(crate) fn is_volume_wide(event: &Event) -> bool {
+    matches!(event, Event::RolledBack { .. } | Event::CloneReset { .. } | Event::CloneCreated { .. } | Event::FilesRolledBack { .. })
+}
+
+/// Says whether an event changes (or passes on) a block of its file. `payload` is its number of payload blocks.
+pub(crate) fn touches_block(event: &Event, payload: u64, block: u64) -> bool {
+    let within = |r: &Range| block >= r.block && block - r.block < r.count;
+    match event {
+        Event::CopiedOut { ranges, .. } => ranges.iter().any(within),
+        Event::FileRestored { .. } => true,
+        event if is_volume_wide(event) => true,
+        event => replaced(event, payload).is_some_and(|blocks| blocks.contains(&block)),
+    }
+}
+
+/// The blocks that an event replaces in its file, with its number of payload blocks.
+pub(crate) fn replaced(event: &Event, payload: u64) -> Option<RangeInclusive<u64>> {
+    let run = |block: u64, count: u64| (count > 0).then(|| block..=block.saturating_add(count - 1));
+    match event {
+        Event::Written { block, .. } => run(*block, payload),
+        Event::Punched { range, .. } => run(range.block, range.count),
+        Event::Truncated { size, .. } => Some(size.div_ceil(BLOCK)..=u64::MAX),
+        Event::Shared { to_block, count, .. } => run(*to_block, *count),
+        _ => None,
+    }
+}
+
+/// Calls `found` with every checkpoint that an event names.
+pub(crate) fn checkpoints(event: &Event, mut found: impl FnMut(CheckpointId)) {
+    let mut source = |source: &Source| {
+        if let Source::Checkpoint(_, id) = source {
+            found(*id);
+        }
+    };
+    match event {
+        Event::CloneCreated { source: from, .. } | Event::FileRestored { source: from, .. } => source(from),
+        Event::CopiedOut { checkpoint, .. }
+        | Event::CheckpointCreated { checkpoint, .. }
+        | Event::CheckpointRemoved { checkpoint }
+        | Event::CheckpointRestored { checkpoint }
+        | Event::CheckpointRenamed { checkpoint, .. }
+        | Event::CheckpointHeld { checkpoint, .. }
+        | Event::CheckpointFlagged { checkpoint, .. } => found(*checkpoint),
+        Event::RolledBack { volumes, before } => {
+            volumes.iter().for_each(|(_, from)| source(from));
+            found(*before);
+        }
+        Event::FilesRolledBack { source: from, before, .. } => {
+            source(from);
+            found(*before);
+        }
+        Event::Settled { shifts, .. } => shifts.iter().for_each(|shift| match shift {
+            Shift::CopiedOut { to, .. } | Shift::HandedIn { to, .. } => found(*to),
+            Shift::HandedDown { from, to, .. } => {
+                found(*from);
+                found(*to);
+            }
+            Shift::Released { from, .. } => found(*from),
+        }),
+        Event::CloneReset { before, .. } | Event::Undone { before: Some(before), .. } => found(*before),
+        _ => {}
+    }
+}
+
+/// The stable name of a movement's kind, which a [`Event::Settled`] answers to as well.
+pub(crate) fn shift_kind(shift: &Shift) -> &'static str {
+    match shift {
+        Shift::CopiedOut { .. } => "copied-out",
+        Shift::HandedDown { .. } => "handed-down",
+        Shift::HandedIn { .. } => "handed-in",
+        Shift::Released { .. } => "released",
+    }
+}
+
+/// The versions that an event passes from the live volume to checkpoints.
+pub(crate) fn passed(event: &Event, mut found: impl FnMut(CheckpointId, u64)) {
+    match event {
+        Event::CopiedOut { checkpoint, ranges, .. } => found(*checkpoint, ranges.iter().map(|r| r.count).sum()),
+        Event::Settled { shifts, .. } => {
+            for shift in shifts {
+                if let Shift::CopiedOut { to, blocks } = shift {
+                    found(*to, *blocks);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Says whether an event is everyday work on a file tree: such events collapse into runs.
+pub(crate) fn is_everyday(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Created { .. }
+            | Event::Linked { .. }
+            | Event::Unlinked { .. }
+            | Event::Renamed { .. }
+            | Event::Exchanged { .. }
+            | Event::OrphanDropped { .. }
+            | Event::Written { .. }
+            | Event::Punched { .. }
+            | Event::Truncated { .. }
+            | Event::Preallocated { .. }
+            | Event::Shared { .. }
+            | Event::AttributesSet { .. }
+            | Event::XattrSet { .. }
+            | Event::XattrRemoved { .. }
+            | Event::CopiedOut { .. }
+    )
+}

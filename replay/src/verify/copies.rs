@@ -1,0 +1,121 @@
+//! Copy-outs recomputed: for each command, the versions that left the live tree and that a checkpoint still maps must be exactly those
+//! that its `CopiedOut` events name, each with the newest checkpoint that maps it.
+//!
+//! Bulk forms name no blocks; the ledgers check those.
+
+use super::report::{Finding, Findings};
+use crate::log::touch;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use strand_engine::owner::{maps, newest_image};
+use strand_engine::{CheckpointId, Event, Ino, Inode, Place, Placed, Seq, State, Volume, VolumeId};
+
+/// A version passed to a checkpoint: the checkpoint, the version's address.
+type Passed = (CheckpointId, u64);
+
+/// What the running command did to one volume.
+struct Command {
+    first: Seq,
+    before: Arc<Volume>,
+    /// The bulk form stands for some of it.
+    bulk: bool,
+    replaced: Vec<(Ino, std::ops::RangeInclusive<u64>)>,
+    told: BTreeSet<Passed>,
+}
+
+/// Recomputes the copy-outs of each command.
+#[derive(Default)]
+pub(crate) struct CopyOuts {
+    running: BTreeMap<VolumeId, Command>,
+    commands: u64,
+    copied_out: u64,
+}
+
+impl CopyOuts {
+    /// Commands looked at, and blocks that passed by events of their own.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.commands, self.copied_out)
+    }
+
+    /// An event, with the state before it.
+    pub(crate) fn event(&mut self, state: &State, placed: &Placed<'_>) {
+        let Some(id) = touch::volume_of(placed.event) else { return };
+        if !self.running.contains_key(&id) {
+            match state.volume(id) {
+                // Nothing passes from a volume without checkpoints.
+                Some(volume) if !volume.images.is_empty() || matches!(placed.event, Event::CopiedOut { .. }) => {
+                    let before = volume.clone();
+                    self.running
+                        .insert(id, Command { first: placed.seq, before, bulk: false, replaced: Vec::new(), told: BTreeSet::new() });
+                }
+                _ => return,
+            }
+        }
+        let Some(command) = self.running.get_mut(&id) else { return };
+        let payload = placed.crcs.len() as u64;
+        match placed.event {
+            Event::CopiedOutScope { .. } | Event::RolledBack { .. } | Event::CloneReset { .. } => command.bulk = true,
+            Event::CopiedOut { checkpoint, ino, ranges, .. } => {
+                for range in ranges {
+                    for block in range.block..range.block.saturating_add(range.count) {
+                        // A place without a version gets the address 0, which none has: it will be missed on the other side.
+                        let version = command.before.live.version(Place { ino: *ino, block });
+                        command.told.insert((*checkpoint, version.map_or(0, |v| v.addr().0)));
+                        self.copied_out += 1;
+                    }
+                }
+            }
+            Event::Unlinked { ino, .. } | Event::OrphanDropped { ino, .. } | Event::FileRestored { ino, .. } => {
+                command.replaced.push((*ino, 0..=u64::MAX));
+            }
+            Event::Renamed { over: Some((ino, _)), .. } => command.replaced.push((*ino, 0..=u64::MAX)),
+            event => {
+                if let (Some(ino), Some(blocks)) = (touch::file_of(event), touch::replaced(event, payload)) {
+                    command.replaced.push((ino, blocks));
+                }
+            }
+        }
+    }
+
+    /// The state at the end of a command.
+    pub(crate) fn end(&mut self, state: &State, findings: &mut Findings) {
+        while let Some((id, command)) = self.running.pop_first() {
+            if command.bulk || (command.replaced.is_empty() && command.told.is_empty()) {
+                continue;
+            }
+            self.commands += 1;
+            let Some(after) = state.volume(id) else { continue };
+            let expected = expected(&command, after);
+            let missed = expected.difference(&command.told).next();
+            let excess = command.told.difference(&expected).next();
+            let Some((checkpoint, address)) = missed.or(excess) else { continue };
+            let name = state.checkpoints.get(checkpoint).map_or_else(|| checkpoint.to_string(), |c| c.name.to_string());
+            let what = if missed.is_some() {
+                format!("the version at address {address} left the live volume and should have passed to {name}")
+            } else {
+                format!("the version at address {address} is said to have passed to {name}, and did not")
+            };
+            let finding = Finding::damage("copied-out", what).at(command.first);
+            findings.push(Finding { volume: Some(after.name.to_string()), ..finding });
+        }
+    }
+}
+
+fn expected(command: &Command, after: &Volume) -> BTreeSet<Passed> {
+    let before = &*command.before;
+    let mut expected = BTreeSet::new();
+    let Some((_, newest)) = before.images.get_max() else { return expected };
+    for (ino, blocks) in &command.replaced {
+        let Some(file) = before.live.inode(*ino).map(Arc::as_ref).and_then(Inode::file) else { continue };
+        for (block, version) in file.map.range(*blocks.start(), *blocks.end()) {
+            let place = Place { ino: *ino, block };
+            if version.addr() >= newest.born || maps(&after.live, &after.spread, *version, place) {
+                continue;
+            }
+            if let Some(checkpoint) = newest_image(&before.images, &before.spread, *version, place) {
+                expected.insert((checkpoint, version.addr().0));
+            }
+        }
+    }
+    expected
+}

@@ -1,0 +1,81 @@
+//! Every payload block: crc32, leaf, root. In parallel, a piece of some MiB at a time.
+
+use super::place::Trees;
+use super::report::{Finding, Findings};
+use super::walk::{Chunk, Walked};
+use super::{Phase, Progress};
+use crate::log::Logged;
+use rayon::prelude::*;
+use std::sync::atomic::{AtomicU64, Ordering};
+use strand_engine::{Error, Event, Store};
+use strand_journal::{BLOCK_SIZE, BadBlock, Reader};
+
+/// A bad block, and the event that wrote it.
+struct Bad {
+    block: BadBlock,
+    written: Option<Event>,
+    /// Which payload block of the event it is.
+    index: u64,
+}
+
+/// Reads all payload; gives the number of bytes read.
+pub(crate) fn check(
+    store: &Store,
+    walked: &Walked,
+    progress: &(dyn Fn(Progress) + Sync),
+    findings: &mut Findings,
+) -> Result<u64, Error> {
+    let reader = store.journal().reader();
+    let total = walked.totals.payload_blocks * BLOCK_SIZE as u64;
+    let done = AtomicU64::new(0);
+    let checked: Result<Vec<Vec<Bad>>, Error> = walked
+        .chunks
+        .par_iter()
+        .with_max_len(1)
+        .map(|chunk| {
+            let bad = check_chunk(&reader, chunk)?;
+            let bytes = chunk.blocks * BLOCK_SIZE as u64;
+            let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            progress(Progress { phase: Phase::Data, done, total });
+            Ok(bad)
+        })
+        .collect();
+    let bad: Vec<Bad> = checked?.into_iter().flatten().collect();
+    if !bad.is_empty() {
+        let trees = Trees::showing(&store.state(), bad.iter().map(|b| b.block.addr.0));
+        for bad in &bad {
+            findings.push(finding(bad, &trees));
+        }
+    }
+    Ok(total)
+}
+
+fn check_chunk(reader: &Reader, chunk: &Chunk) -> Result<Vec<Bad>, Error> {
+    let mut found = Vec::new();
+    for frame in reader.frames(chunk.start) {
+        let frame = frame.map_err(Error::Journal)?;
+        let blocks = reader.check_payload(&frame).map_err(Error::Journal)?;
+        for block in blocks {
+            let entry = frame.entries().flatten().find(|e| e.number == block.number);
+            let index = entry.map_or(0, |e| block.addr.0.saturating_sub(e.first.0));
+            let written = entry.and_then(|e| Logged::read(&e).ok()).map(|l| l.event);
+            found.push(Bad { block, written, index });
+        }
+        if (frame.segment, frame.end_block()) >= chunk.end {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn finding(bad: &Bad, trees: &Trees) -> Finding {
+    let BadBlock { addr, segment, offset, number, reason } = bad.block;
+    let mut finding = Finding::damage("payload", format!("a data block is damaged: {reason}")).on_disk(segment, offset).at(number);
+    if let Some(Event::Written { volume, ino, block, .. }) = bad.written {
+        finding.volume = Some(trees.volume(volume));
+        finding.file = Some(trees.file(volume, ino));
+        finding.block = Some(block + bad.index);
+    }
+    finding.shown_by = trees.shown_by(addr.0);
+    finding
+}

@@ -1,0 +1,46 @@
+//! State files against the fold.
+
+use super::folded::Folded;
+use super::report::{Finding, Findings};
+use super::walk::Walked;
+use super::{Phase, Progress};
+use strand_engine::digest::{DigestCache, digest};
+use strand_engine::{Error, Seq, Store, statefile};
+
+/// Loads every state file and compares its digest and its place in the chain; gives how many were compared.
+pub(crate) fn check(
+    store: &Store,
+    walked: &Walked,
+    folded: &Folded,
+    progress: &(dyn Fn(Progress) + Sync),
+    findings: &mut Findings,
+) -> Result<u64, Error> {
+    let total = walked.state_files.len() as u64;
+    let mut compared = 0;
+    for (done, (seq, name)) in walked.state_files.iter().enumerate() {
+        progress(Progress { phase: Phase::StateFiles, done: done as u64, total });
+        let wrong = |what: &str| Finding { file: Some(name.clone()), ..Finding::damage("state-file", what).at(*seq) };
+        match statefile::load(&**store.disk(), name, store.journal().store()) {
+            Err(damage) => findings.damage("state-file", &damage),
+            Ok((state, start)) => {
+                compared += 1;
+                let found = digest(&state, &mut DigestCache::default());
+                if state.seq != *seq || start.number != *seq + 1 {
+                    findings.push(wrong("a state file's name and content are of different positions"));
+                } else if *seq <= walked.proved.0 && !walked.has_chain(&start) {
+                    findings.push(wrong("a state file lies on another chain than the journal"));
+                } else if folded.digests.get(seq).is_some_and(|expected| *expected != found) {
+                    findings.push(wrong("a state file holds another state than its events give"));
+                }
+            }
+        }
+    }
+    Ok(compared)
+}
+
+/// The state files there are, oldest first.
+pub(crate) fn list(store: &Store) -> Result<Vec<(Seq, String)>, Error> {
+    let mut files = statefile::list(&**store.disk())?;
+    files.sort();
+    Ok(files)
+}
