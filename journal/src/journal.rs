@@ -478,6 +478,14 @@ impl Journal {
         Ok(())
     }
 
+    /// Fails where a write or flush has failed: nothing is taken any more, and what was placed and not flushed is no truth.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`].
+    pub fn health(&self) -> Result<(), Error> {
+        self.core.barrier.check()
+    }
+
     /// A reader of frames, independent of the writers.
     pub fn reader(&self) -> Reader {
         Reader::new(Arc::clone(&self.core))

@@ -31,6 +31,9 @@ pub(super) fn judge(state: &State, request: &Request<'_>) -> Result<Vec<Event>, 
             length,
             keep_size,
         } => {
+            if *length == 0 {
+                return Err(Refusal::new(Kind::Invalid, "an empty range"));
+            }
             let file = file(volume(state, *id)?, *ino)?;
             let end = offset
                 .checked_add(*length)

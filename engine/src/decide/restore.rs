@@ -1,7 +1,8 @@
 //! Files from an image back into the live tree.
 //!
 //! A path is looked up in the image. Where its inode still lives, content and size go back into it, under its present names. Else the file at
-//! that path, if a regular file stands there, gets the content; else it is created with the image's attributes. A directory means its tree.
+//! that path, if a regular file of its own stands there that the image does not know, gets the content; else it is created with the image's
+//! attributes. A directory means its tree. What the image knows is never overwritten with something else of it: that is refused.
 
 use super::files::keeps;
 use super::inode;
@@ -14,6 +15,9 @@ use crate::state::{Body, Fileset, Inode, State, Volume};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
+
+/// How deep a file rollback follows directories: each level takes stack.
+const MAX_DEPTH: usize = 1024;
 
 /// How files go back.
 pub(super) struct Restore {
@@ -37,8 +41,16 @@ struct Plan<'a> {
     made: BTreeMap<(Ino, Bytes), Ino>,
     /// Image inodes re-created by this plan, with their new numbers.
     reborn: BTreeMap<Ino, Ino>,
-    /// Image inodes dealt with.
-    done: BTreeSet<Ino>,
+    /// Image inodes dealt with, and where they went.
+    done: BTreeSet<(Ino, Ino)>,
+    /// Live inodes that took an image inode's place, and whose.
+    adopted: BTreeMap<Ino, Ino>,
+    /// Names that this plan removes.
+    removed: BTreeSet<(Ino, Bytes)>,
+    /// Inodes whose attributes are dealt with.
+    attributed: BTreeSet<Ino>,
+    /// How deep in the tree this plan is.
+    depth: usize,
     /// Names left of inodes whose names this plan removes.
     links: BTreeMap<Ino, u32>,
     events: Vec<Event>,
@@ -66,6 +78,10 @@ impl Restore {
             made: BTreeMap::new(),
             reborn: BTreeMap::new(),
             done: BTreeSet::new(),
+            adopted: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            attributed: BTreeSet::new(),
+            depth: 0,
             links: BTreeMap::new(),
             events: Vec::new(),
         };
@@ -74,6 +90,15 @@ impl Restore {
         }
         Ok(plan.events)
     }
+}
+
+fn occupied(name: &[u8], why: &str) -> Refusal {
+    Refusal::new(
+        Kind::Exists,
+        format!("{} cannot be re-created", String::from_utf8_lossy(name)),
+    )
+    .why(why)
+    .next("move that away first, or roll the whole volume back")
 }
 
 fn parts(path: &[u8]) -> Vec<Bytes> {
@@ -87,6 +112,13 @@ impl Plan<'_> {
     fn path(&mut self, path: &Bytes) -> Result<(), Refusal> {
         let shown = || String::from_utf8_lossy(path).into_owned();
         let parts = parts(path);
+        if parts.iter().any(|part| **part == *b"..") {
+            return Err(
+                Refusal::new(Kind::Invalid, format!("{} cannot be rolled back", shown()))
+                    .why("its path has .. in it")
+                    .next("give the path from the volume's root"),
+            );
+        }
         let Some(target) = self.image.lookup(path) else {
             let alive = self.live.lookup(path);
             let (Some(ino), Some((name, dirs)), true) = (alive, parts.split_last(), self.deletes())
@@ -110,7 +142,7 @@ impl Plan<'_> {
             return self.delete(dir, name, ino).map(|_| ());
         };
         let Some((name, dirs)) = parts.split_last() else {
-            return self.tree(target, self.live.root);
+            return self.into_living(target, self.live.root);
         };
         if let Some(living) = self.living(target) {
             return self.into_living(target, living);
@@ -122,9 +154,8 @@ impl Plan<'_> {
             let Some(in_image) = in_image else {
                 return Err(Refusal::new(
                     Kind::NotFound,
-                    format!("{} cannot be re-created", shown()),
-                )
-                .why("its path has .. in it"));
+                    format!("{} is not in the image", shown()),
+                ));
             };
             dir = self.directory(in_image, dir, part)?;
             image_dir = in_image;
@@ -158,7 +189,7 @@ impl Plan<'_> {
 
     /// Content and size (and attributes, if asked) into a file of the live tree.
     fn content(&mut self, target: Ino, into: Ino, image: &Arc<Inode>) -> Result<(), Refusal> {
-        if !self.done.insert(target) {
+        if !self.done.insert((target, into)) {
             return Ok(());
         }
         let live = inode(self.live, into)?;
@@ -217,33 +248,51 @@ impl Plan<'_> {
                 }
                 Ok(())
             }
-            Some(at)
-                if self
-                    .live
-                    .inode(at)
-                    .is_some_and(|i| i.type_bits() == image.type_bits()) =>
-            {
+            Some(at) => {
+                self.adopt(at, target, name)?;
+                let live = inode(self.live, at)?;
+                if image.file().is_none() && live.body != image.body {
+                    return Err(occupied(name, "something else has its name now"));
+                }
                 self.content(target, at, &image)
             }
-            Some(_) => Err(Refusal::new(
-                Kind::Exists,
-                format!("{} cannot be re-created", String::from_utf8_lossy(name)),
-            )
-            .why("something of another kind has its name now")
-            .next("move that away first")),
         }
     }
 
+    /// Takes a live inode that stands where an image's belongs: of the same kind, unknown to the image, and for this one only.
+    fn adopt(&mut self, at: Ino, target: Ino, name: &Bytes) -> Result<(), Refusal> {
+        if self.reborn.get(&target) == Some(&at) {
+            return Ok(());
+        }
+        let same_kind = self
+            .live
+            .inode(at)
+            .zip(self.image.inode(target))
+            .is_some_and(|(l, i)| l.type_bits() == i.type_bits());
+        if !same_kind {
+            return Err(occupied(name, "something of another kind has its name now"));
+        }
+        if self.image.inode(at).is_some() || *self.adopted.entry(at).or_insert(target) != target {
+            return Err(occupied(
+                name,
+                "something else that the image holds has its name now",
+            ));
+        }
+        Ok(())
+    }
+
     fn tree(&mut self, target: Ino, dir: Ino) -> Result<(), Refusal> {
-        if !self.done.insert(target) {
+        if !self.done.insert((target, dir)) {
             return Ok(());
         }
         let Some(names) = inode(self.image, target)?.names().cloned() else {
             return Ok(());
         };
+        self.descend()?;
         for (name, child) in &names {
             self.entry(*child, dir, name)?;
         }
+        self.depth -= 1;
         if self.deletes() {
             let new: Vec<(Bytes, Ino)> = self
                 .live
@@ -269,20 +318,10 @@ impl Plan<'_> {
             return Ok(living);
         }
         match self.child(dir, name) {
-            Some(at)
-                if self.reborn.values().any(|r| *r == at)
-                    || self.live.inode(at).is_some_and(|i| i.is_dir()) =>
-            {
+            Some(at) => {
+                self.adopt(at, target, name)?;
                 Ok(at)
             }
-            Some(_) => Err(Refusal::new(
-                Kind::NotADirectory,
-                format!(
-                    "{} is not a directory any more",
-                    String::from_utf8_lossy(name)
-                ),
-            )
-            .next("move it away first")),
             None => {
                 let image = inode(self.image, target)?.clone();
                 let ino = self.create(&image, dir, name);
@@ -294,10 +333,27 @@ impl Plan<'_> {
     }
 
     fn child(&self, dir: Ino, name: &Bytes) -> Option<Ino> {
-        self.made
-            .get(&(dir, name.clone()))
-            .copied()
-            .or_else(|| self.live.child(dir, name))
+        let key = (dir, name.clone());
+        let made = self.made.get(&key).copied();
+        made.or_else(|| {
+            self.live
+                .child(dir, name)
+                .filter(|_| !self.removed.contains(&key))
+        })
+    }
+
+    fn descend(&mut self) -> Result<(), Refusal> {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(
+                Refusal::new(Kind::TooLarge, "directories are nested too deeply")
+                    .why(format!("a file rollback goes {MAX_DEPTH} levels deep"))
+                    .next(
+                        "roll back the deeper directories by their own paths, or the whole volume",
+                    ),
+            );
+        }
+        Ok(())
     }
 
     fn create(&mut self, image: &Inode, dir: Ino, name: &Bytes) -> Ino {
@@ -329,6 +385,9 @@ impl Plan<'_> {
 
     /// The image's attributes onto an inode that has others, or is new.
     fn attributes(&mut self, ino: Ino, image: &Inode) {
+        if !self.attributed.insert(ino) {
+            return;
+        }
         let live = self.live.inode(ino);
         let set = SetAttributes {
             mode: Some(image.mode).filter(|v| live.is_none_or(|l| l.mode != *v)),
@@ -367,11 +426,16 @@ impl Plan<'_> {
     /// Deletes a name that the image does not have, with its tree. Says whether it went: what the image knows under another
     /// name stays, and the directories over it.
     fn delete(&mut self, dir: Ino, name: &Bytes, ino: Ino) -> Result<bool, Refusal> {
+        if self.removed.contains(&(dir, name.clone())) {
+            return Ok(true);
+        }
         let found = inode(self.live, ino)?.clone();
         let mut all = true;
+        self.descend()?;
         for (child_name, child) in found.names().into_iter().flatten() {
             all &= self.delete(ino, child_name, *child)?;
         }
+        self.depth -= 1;
         let ours = self
             .how
             .delete_created
@@ -380,6 +444,7 @@ impl Plan<'_> {
         if !all || !ours || self.image.inode(ino).is_some() {
             return Ok(false);
         }
+        self.removed.insert((dir, name.clone()));
         let left = self.links.entry(ino).or_insert(found.nlink);
         *left = left.saturating_sub(1);
         let keep = *left == 0

@@ -406,17 +406,24 @@ fn settle(state: &mut State, volume: VolumeId, shift: Shift) {
 /// The events before, in the same command, did the work and pushed their own changes: those go, the one undone is marked.
 fn undone(state: &mut State, seq: u64, redo: bool, before: Option<CheckpointId>) {
     let boundary = state.boundary;
+    let made = state.boundary_ino.0..state.next_ino.0;
     state.changes.retain(|c| c.seq <= boundary);
-    if let Some(change) = state.changes.iter_mut().find(|c| c.seq == seq) {
-        let change = Arc::make_mut(change);
-        change.undone = if redo { None } else { Some(before) };
-        if let (true, Some(now)) = (redo, before) {
-            match &mut change.what {
-                What::RolledBack { before }
-                | What::Reset { before }
-                | What::FilesRolledBack { before, .. } => *before = now,
-                _ => {}
-            }
+    let Some(change) = state.changes.iter_mut().find(|c| c.seq == seq) else {
+        return;
+    };
+    let change = Arc::make_mut(change);
+    change.undone = if redo { None } else { Some(before) };
+    let (true, Some(now)) = (redo, before) else {
+        return;
+    };
+    match &mut change.what {
+        What::RolledBack { before } | What::Reset { before } => *before = now,
+        What::FilesRolledBack {
+            before, created, ..
+        } => {
+            *before = now;
+            *created = made;
         }
+        _ => {}
     }
 }

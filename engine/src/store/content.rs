@@ -227,6 +227,9 @@ impl Store {
         offset: u64,
         length: u64,
     ) -> Result<Done, Error> {
+        if length == 0 {
+            return Err(Refusal::new(Kind::Invalid, "an empty range").into());
+        }
         let Some(end) = offset
             .checked_add(length)
             .filter(|end| *end <= MAX_FILE_SIZE)

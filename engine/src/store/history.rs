@@ -16,6 +16,7 @@ impl Store {
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::NotAllowed`] (a nomount checkpoint), [`Kind::OutOfRange`].
     pub fn view(&self, source: Source) -> Result<Fileset, Error> {
+        self.journal.health()?;
         let missing = || {
             Refusal::new(
                 Kind::NotFound,

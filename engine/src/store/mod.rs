@@ -272,9 +272,25 @@ impl Store {
         if self.options.access == Access::ReadOnly {
             return Err(Refusal::new(Kind::ReadOnly, "the store is open for reading only").into());
         }
+        self.still_true(inner)?;
         self.note_clock_jump(inner)?;
         self.place_refusals(inner, false)?;
         self.execute_plain(inner, actor, command, payload, views)
+    }
+
+    /// The state is the truth only while it is what the journal holds: not after a failed write or flush, and not after a panic
+    /// between placing and folding.
+    fn still_true(&self, inner: &Inner) -> Result<(), Error> {
+        self.journal.health()?;
+        if inner.state.seq != self.journal.placed() {
+            return Err(
+                Refusal::new(Kind::Poisoned, "the store cannot be written any more")
+                    .why("an earlier command died half-way")
+                    .next("open the store again")
+                    .into(),
+            );
+        }
+        Ok(())
     }
 
     fn execute_plain(

@@ -24,6 +24,7 @@ impl Store {
         offset: u64,
         buf: &mut [u8],
     ) -> Result<usize, Error> {
+        self.journal.health()?;
         let file = regular(tree, ino)?;
         let length = usize::try_from(file.size.saturating_sub(offset))
             .unwrap_or(usize::MAX)
