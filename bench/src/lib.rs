@@ -1,1 +1,0 @@
-//! Micro benches: every figure as a ratio within one interleaved run.
