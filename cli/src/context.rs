@@ -55,7 +55,7 @@ impl Context {
     /// Opens the store to look at it: beside other readers, and without changing a byte.
     pub(crate) fn read(&self) -> Outcome<Store> {
         let store = self.open(Access::ReadOnly)?;
-        if let Some(damage) = &store.opening().recovery.damage {
+        if let Some(damage) = store.opening().recovery.as_ref().and_then(|r| r.damage.as_ref()) {
             tracing::warn!("the journal is damaged, what follows ends before it: {damage}");
         }
         if let Some(damage) = &store.opening().damage {

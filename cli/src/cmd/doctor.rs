@@ -7,7 +7,7 @@ use crate::output::units;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -204,7 +204,7 @@ mod tests {
         let checks = examine(dir.path());
         assert!(checks.len() >= 9);
         assert!(checks.iter().all(|c| c.verdict != Verdict::Fail));
-        assert_eq!(fs::read_dir(dir.path()).expect("readable").count(), 0);
+        assert_eq!(std::fs::read_dir(dir.path()).expect("readable").count(), 0);
         let gone = examine(&dir.path().join("not/yet"));
         assert!(gone.iter().all(|c| c.verdict != Verdict::Fail));
     }

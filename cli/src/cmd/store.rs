@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use strand_engine::{Change, InitOptions, Kind, Refusal, State, Store, SystemClock, What};
+use strand_engine::{Change, InitOptions, Kind, Opening, Refusal, State, Store, SystemClock, What};
 use strand_journal::{FORMAT_VERSION, FileDisk, MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, StoreFile, StoreId};
 
 /// `demo`
@@ -96,11 +96,11 @@ pub(crate) fn info(context: &mut Context) -> Outcome {
             "segment_size": file.segment_size, "capacity": file.capacity, "segments": space.segments, "used_bytes": space.used_bytes,
             "free_bytes": space.free_blocks * 4096,
             "position": state.boundary, "time": units::json_time(state.time), "epoch": head.epoch, "flushed": head.flushed, "chain": head.chain.to_string(),
-            "clean": opening.recovery.clean, "state_file": opening.state_file, "folded_events": opening.folded,
+            "clean": is_clean(opening), "state_file": opening.state_file, "folded_events": opening.folded,
         }));
     }
     let capacity = file.capacity.map_or_else(|| "what the disk has".into(), units::size);
-    let clean = if opening.recovery.clean { "closed in good order" } else { "not closed in good order: recovered at every opening until written again" };
+    let clean = if is_clean(opening) { "closed in good order" } else { "not closed in good order: recovered at every opening until written again" };
     let state_file = opening.state_file.map_or_else(|| "none".into(), |seq| format!("seq {seq}"));
     for (label, text) in [
         ("store", path),
@@ -122,16 +122,20 @@ pub(crate) fn info(context: &mut Context) -> Outcome {
     Ok(())
 }
 
+fn is_clean(opening: &Opening) -> bool {
+    opening.recovery.as_ref().is_none_or(|r| r.clean)
+}
+
 /// Whether a store is well, in one word or a few.
 pub(crate) fn health(store: &Store) -> (bool, String) {
-    let recovery = &store.opening().recovery;
-    if let Some(damage) = &recovery.damage {
+    let recovery = store.opening().recovery.as_ref();
+    if let Some(damage) = recovery.and_then(|r| r.damage.as_ref()) {
         return (false, format!("damaged: {damage}"));
     }
     if let Some(damage) = &store.opening().damage {
         return (false, format!("damaged: {damage}"));
     }
-    if let Some(torn) = &recovery.torn {
+    if let Some(torn) = recovery.and_then(|r| r.torn.as_ref()) {
         return (true, format!("healthy; a torn tail of {} is left out (never acknowledged)", units::size(torn.bytes)));
     }
     let bad = &store.opening().bad_state_files;

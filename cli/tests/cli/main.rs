@@ -1,0 +1,15 @@
+//! The built binary, driven as a person or a script would. One test program, so that it is linked once.
+//!
+//! `strand` runs it and makes what its output holds of clocks, processes and places the same everywhere; `town` is the
+//! scripted store that most tests begin with. Golden outputs are in `snapshots/cli`.
+
+mod bad_input;
+mod conventions;
+mod examples;
+mod files;
+mod help;
+mod locking;
+mod outputs;
+mod stories;
+mod strand;
+mod town;
