@@ -9,7 +9,7 @@ use crate::ids::{Ino, VolumeId};
 use crate::refusal::{Kind, Refusal};
 use crate::state::FileBody;
 use crate::views::Views;
-use strand_journal::{BLOCK_SIZE, Block, max_record_blocks};
+use strand_journal::{BLOCK_SIZE, Block};
 
 const ZERO: [u8; BLOCK_SIZE] = [0; BLOCK_SIZE];
 
@@ -40,7 +40,7 @@ impl Store {
                     .into(),
             );
         }
-        let most = u64::from(max_record_blocks(self.journal.space().segment_size)).max(1) * BLOCK;
+        let most = self.write_blocks * BLOCK;
         let mut at = offset;
         let mut rest = data;
         let mut done: Option<Done> = None;

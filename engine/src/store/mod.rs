@@ -49,6 +49,8 @@ pub struct Store {
     options: OpenOptions,
     opening: Opening,
     reserve_blocks: u64,
+    /// Most blocks of one write event in segments of this size.
+    write_blocks: u64,
     state_files: background::StateFiles,
 }
 

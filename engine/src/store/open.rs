@@ -15,7 +15,7 @@ use imbl::OrdSet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use strand_journal::{Access, CreateOptions, Disk, Journal, Recovery, Start, StoreId};
+use strand_journal::{Access, CreateOptions, Disk, Journal, Recovery, Start, StoreId, max_record_blocks};
 
 /// How a store is made.
 #[derive(Clone, Debug)]
@@ -212,6 +212,8 @@ impl Store {
         options: OpenOptions,
     ) -> Store {
         let reserve = RESERVE_BLOCKS.min(4 * u64::from(journal.blocks_per_segment()));
+        let segment_size = u64::from(journal.blocks_per_segment()) * crate::block::BLOCK;
+        let write_blocks = u64::from(max_record_blocks(segment_size)).max(1);
         let state_files = background::StateFiles::new(opening.state_file.unwrap_or(0));
         Store {
             inner: Mutex::new(Inner {
@@ -231,6 +233,7 @@ impl Store {
             options,
             opening,
             reserve_blocks: reserve,
+            write_blocks,
             state_files,
         }
     }
