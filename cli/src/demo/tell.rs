@@ -6,7 +6,10 @@ use std::io::{self, Write};
 /// The width of the text, in columns.
 const WIDTH: usize = 80;
 /// Where the sentences begin: after the number and the name of the step.
-const INDENT: usize = 15;
+const INDENT: usize = 14;
+
+/// How far an item of a list stands in, and once more its second line.
+const HANG: usize = 2;
 
 /// What is said within a step.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -17,6 +20,8 @@ pub(crate) enum Line {
     Good(String),
     /// Damage, shown on purpose.
     Bad(String),
+    /// An item of a list; its second line hangs.
+    Item(String),
     /// A row that is not to be broken.
     Row(String),
 }
@@ -87,14 +92,24 @@ impl<'a> Teller<'a> {
         );
         for line in &step.lines {
             let (text, paint) = match line {
-                Line::Text(text) | Line::Row(text) => (text, None),
+                Line::Text(text) | Line::Item(text) | Line::Row(text) => (text, None),
                 Line::Good(text) => (text, Some("32")),
                 Line::Bad(text) => (text, Some("31")),
             };
-            let pieces = if matches!(line, Line::Row(_)) {
-                vec![text.clone()]
-            } else {
-                wrapped(text, WIDTH - INDENT)
+            let pieces = match line {
+                Line::Row(_) => vec![text.clone()],
+                Line::Item(_) => {
+                    let mut pieces = wrapped(text, WIDTH - INDENT - 2 * HANG);
+                    pieces
+                        .iter_mut()
+                        .for_each(|piece| piece.insert_str(0, "  "));
+                    pieces
+                        .iter_mut()
+                        .skip(1)
+                        .for_each(|piece| piece.insert_str(0, "  "));
+                    pieces
+                }
+                _ => wrapped(text, WIDTH - INDENT),
             };
             for piece in pieces {
                 let piece = paint.map_or(piece.clone(), |code| self.painted(code, &piece));
@@ -167,12 +182,12 @@ mod tests {
     #[test]
     fn a_step_is_told_in_eighty_columns() {
         let text = told(false, false);
-        assert!(text.starts_with(" 1 wreck       many words"), "{text}");
+        assert!(text.starts_with(" 1 wreck      many words"), "{text}");
         assert!(
             text.lines().all(|line| line.chars().count() <= WIDTH),
             "{text}"
         );
-        assert!(text.ends_with("               broken\n"), "{text}");
+        assert!(text.ends_with("              broken\n"), "{text}");
         assert!(!text.contains('\x1b'));
         assert!(told(false, true).contains("\x1b[31mbroken\x1b[0m"));
     }
