@@ -211,7 +211,10 @@ impl Store {
         let inner = self.lock();
         let request = Request {
             actor,
-            free_blocks: self.journal.space().free_blocks,
+            free_blocks: match self.options.access {
+                Access::ReadOnly => u64::MAX, // a plan places nothing
+                Access::ReadWrite => self.journal.space().free_blocks,
+            },
             reserve_blocks: self.reserve_blocks,
             open: &inner.open,
             command,

@@ -15,7 +15,9 @@ use imbl::OrdSet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use strand_journal::{Access, CreateOptions, Disk, Journal, Recovery, Start, StoreId, max_record_blocks};
+use strand_journal::{
+    Access, CreateOptions, Disk, Journal, Recovery, Start, StoreId, max_record_blocks,
+};
 
 /// How a store is made.
 #[derive(Clone, Debug)]
@@ -80,6 +82,9 @@ pub struct Opening {
     /// An event that could not be folded: the state ends before it (for reading only; for writing this is an error).
     pub damage: Option<Damage>,
 }
+
+/// Mapped blocks and inodes up to which a close records a digest: some 20 ms.
+const QUICK_DIGEST: u64 = 1 << 20;
 
 /// Events behind the last state file from which a clean close writes another one.
 const CLOSE_STATE_EVENTS: u64 = 20_000;
@@ -288,9 +293,23 @@ impl Store {
             if let Err(error) = self.write_state_file() {
                 tracing::warn!(%error, "no state file was written; the next opening folds more");
             }
+        } else if self.worth_a_digest() {
+            self.record_digest()?;
         }
         self.journal.close()?;
         Ok(())
+    }
+
+    /// A digest is recorded at a close that follows changes, unless the first one of this process would take long.
+    fn worth_a_digest(&self) -> bool {
+        let state = self.state();
+        let mapped: u64 = state
+            .volumes
+            .values()
+            .map(|v| v.live.blocks + v.live.inodes.len())
+            .sum();
+        let recorded = state.digest.map_or(0, |(at, _)| at + 1); // its own event follows what it covers
+        state.seq > recorded && mapped <= QUICK_DIGEST
     }
 }
 
