@@ -149,6 +149,41 @@ impl Reader {
         Ok(bad)
     }
 
+    /// Blocks that belong to no frame and are not blank all the same, as segment and offset: behind the last frame of
+    /// each segment nothing is ever written. Reads all headers and all unused blocks of the durable part's segments.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Io`].
+    pub fn stray_blocks(&self) -> Result<Vec<(u64, u64)>, Error> {
+        let mut stray = Vec::new();
+        let mut at = self.origin();
+        let end = self.end();
+        let mut frames = self.frames(at);
+        while let Some(frame) = frames.next() {
+            if frame?.segment != at.segment {
+                self.stray_in(at.segment, at.block, &mut stray)?;
+            }
+            at = frames.position();
+        }
+        // Behind the head a writer may be at work: only a journal that nobody writes to can be told from it.
+        if (self.end().segment, self.end().block) == (end.segment, end.block) && self.core.is_idle()
+        {
+            self.stray_in(end.segment, end.block, &mut stray)?;
+        }
+        Ok(stray)
+    }
+
+    fn stray_in(&self, segment: u64, from: u32, stray: &mut Vec<(u64, u64)>) -> Result<(), Error> {
+        let mut bytes = vec![0u8; BLOCK_SIZE];
+        for block in from..self.core.layout.blocks() {
+            self.core.segments.read(segment, block, &mut bytes, false)?;
+            if bytes.iter().any(|&byte| byte != 0) {
+                stray.push((segment, u64::from(block) * BLOCK_SIZE as u64));
+            }
+        }
+        Ok(())
+    }
+
     fn bad_block(&self, frame: &Frame, index: u32, reason: BadReason) -> BadBlock {
         let addr = frame.payload_addr().plus(u64::from(index));
         let owner = frame

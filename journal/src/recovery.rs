@@ -283,12 +283,20 @@ impl Recover<'_> {
         // The frames held are past the mark so far, or an unfinished run. What lies behind may still raise the mark.
         let mut behind = self.look_behind(&walk.at, None)?;
         if let Some(bad) = self.release_rest()? {
-            stop = bad;
+            // Where a run is not complete, the place of the frame that is missing says more.
+            match (bad.reason, stop.reason) {
+                (FrameError::RunUnfinished, FrameError::Blank) => stop.reason = bad.reason,
+                (FrameError::RunUnfinished, _) => {}
+                _ => stop = bad,
+            }
         }
         if (self.end.segment, self.end.block) != (walk.at.segment, walk.at.block) {
-            // The frame at the cut, which may still look whole in the cache, says nothing about itself.
+            // An epoch's first frame that stands at the cut, and may still look whole in the cache, does not speak for
+            // itself.
+            let at_cut = self.held.front().filter(|frame| frame.epoch_first);
+            let except = at_cut.map(|frame| (frame.segment, frame.block));
             let end = self.end;
-            behind = self.look_behind(&end, Some((stop.segment, stop.block)))?;
+            behind = self.look_behind(&end, except)?;
         }
         Ok(self.judge(stop, behind))
     }

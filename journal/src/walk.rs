@@ -80,17 +80,26 @@ impl<'a> Walk<'a> {
             Ok(frame) => return Ok(Ok(self.step(frame))),
             Err(reason) => reason,
         };
-        if self.at.block > 0
-            && present(segment + 1)
-            && let Ok(frame) = self.try_at(segment + 1, 0)?
-        {
-            return Ok(Ok(self.step(frame)));
-        }
-        Ok(Err(Stop {
+        let mut stop = Stop {
             segment,
             block,
             reason,
-        }))
+        };
+        if block > 0 && present(segment + 1) {
+            match self.try_at(segment + 1, 0)? {
+                Ok(frame) => return Ok(Ok(self.step(frame))),
+                // Nothing was to be here, and something wrong is there: that is the place to name.
+                Err(reason) if !is_nothing(reason) && is_nothing(stop.reason) => {
+                    stop = Stop {
+                        segment: segment + 1,
+                        block: 0,
+                        reason,
+                    };
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(Err(stop))
     }
 
     fn try_at(&self, segment: u64, block: u32) -> Result<Result<Frame, FrameError>, Error> {
@@ -114,7 +123,7 @@ impl<'a> Walk<'a> {
             Err(FrameError::Previous)
         } else if at.epoch.checked_add(u64::from(frame.epoch_first)) != Some(frame.epoch) {
             Err(FrameError::Epoch)
-        } else if frame.time < at.time || (frame.count > 0 && frame.time == at.time) {
+        } else if (frame.count > 0) != (frame.time > at.time) || frame.time < at.time {
             Err(FrameError::Time)
         } else {
             Ok(())
@@ -125,6 +134,10 @@ impl<'a> Walk<'a> {
         self.at = after(&frame);
         frame
     }
+}
+
+fn is_nothing(reason: FrameError) -> bool {
+    matches!(reason, FrameError::Blank | FrameError::Short)
 }
 
 /// The place behind a frame.

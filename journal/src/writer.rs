@@ -107,6 +107,12 @@ impl Core {
         first.0.saturating_add(blocks) <= self.written_below.load(Ordering::Acquire)
     }
 
+    /// Whether nothing waits to be written.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.state();
+        state.pending.is_empty() && state.open.is_none()
+    }
+
     /// One pwritev for each contiguous run, then one flush for each file touched.
     fn write_frames(&self, batch: &[Arc<Placed>]) -> Result<(), Error> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);

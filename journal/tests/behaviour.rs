@@ -1,0 +1,756 @@
+//! Placing, committing, refusing, poisoning, opening and closing, beside the crashes.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use common::*;
+use strand_journal::disk::{Lock, LockError};
+use strand_journal::*;
+
+fn memory() -> (MemoryDisk, Journal) {
+    let disk = MemoryDisk::new();
+    let journal = Journal::create(Arc::new(disk.clone()), options()).unwrap();
+    (disk, journal)
+}
+
+fn open(disk: &dyn Fn() -> Arc<dyn Disk>, access: Access) -> (Journal, Recovery) {
+    Journal::open(
+        disk(),
+        OpenOptions {
+            access,
+            ..OpenOptions::default()
+        },
+        &mut |_| Ok(()),
+    )
+    .unwrap()
+}
+
+#[test]
+fn addresses_are_known_before_anything_is_written_and_grow() {
+    let (_, journal) = memory();
+    let mut history = History::default();
+    let mut last = BlockAddr::NONE;
+    let mut all = Vec::new();
+    for i in 0..60u64 {
+        let blocks: Vec<Block> = (0..i % 4)
+            .map(|b| Block::from_slice(&[i as u8, b as u8]))
+            .collect();
+        let record = Record {
+            time: i + 1,
+            bytes: b"r",
+            blocks: &blocks,
+        };
+        let placement = journal.place(&[record]).unwrap();
+        assert!(placement.addrs[0] >= last);
+        last = placement.addrs[0].plus(i % 4);
+        all.push((placement.addrs[0], blocks));
+        history.acked = placement.ticket.0;
+    }
+    assert_eq!(journal.flushed(), 0);
+    let check = || {
+        let mut buf = [0; BLOCK_SIZE];
+        for (first, blocks) in &all {
+            for (i, block) in blocks.iter().enumerate() {
+                journal.read_block(first.plus(i as u64), &mut buf).unwrap();
+                assert_eq!(&buf, block.bytes());
+            }
+            let mut run = vec![0; blocks.len() * BLOCK_SIZE];
+            journal.read_blocks(*first, &mut run).unwrap();
+            assert!(
+                run.chunks_exact(BLOCK_SIZE)
+                    .zip(blocks)
+                    .all(|(a, b)| a == b.bytes())
+            );
+        }
+    };
+    check();
+    journal.commit(Ticket(60)).unwrap();
+    check();
+    journal.prefetch(
+        &mut all
+            .iter()
+            .map(|(first, blocks)| (*first, blocks.len() as u32)),
+    );
+}
+
+#[test]
+fn small_commands_share_a_frame_and_a_flush() {
+    let disk = FaultyDisk::new(1);
+    let journal = Journal::create(Arc::new(disk.clone()), options()).unwrap();
+    let mut history = History::default();
+    let before = disk.calls();
+    let mut ticket = Ticket(0);
+    for _ in 0..10 {
+        ticket = history.place(&journal, &[(20, 1)]).unwrap();
+    }
+    journal.commit(ticket).unwrap();
+    assert_eq!(disk.calls() - before, 2, "{:?}", disk.log());
+    let frames: Vec<Frame> = journal.reader().frames_back().map(Result::unwrap).collect();
+    assert_eq!(
+        (
+            frames[0].count,
+            frames[0].header_blocks,
+            frames[0].payload_blocks
+        ),
+        (10, 1, 10)
+    );
+    journal.commit(ticket).unwrap();
+    assert_eq!(disk.calls() - before, 2);
+}
+
+#[test]
+fn a_command_beyond_a_frame_is_a_run_and_one_that_fits_is_not() {
+    let (disk, journal) = memory();
+    let mut history = History::default();
+    let ticket = history
+        .place(&journal, &[(10, 8), (10, 8), (10, 8), (10, 1)])
+        .unwrap();
+    let joined = history.place(&journal, &[(10, 1)]).unwrap();
+    history.commit(&journal, joined).unwrap();
+    assert!(ticket < joined);
+    let reader = journal.reader();
+    let frames: Vec<Frame> = reader.frames(reader.origin()).map(Result::unwrap).collect();
+    let shape: Vec<(u32, bool)> = frames
+        .iter()
+        .map(|frame| (frame.count, frame.more))
+        .collect();
+    assert_eq!(shape, [(0, false), (1, true), (1, true), (3, false)]);
+    journal.close().unwrap();
+    drop(journal);
+    let (_, recovery) = open(&|| Arc::new(disk.clone()), Access::ReadOnly);
+    assert_eq!(recovery.last, 5);
+}
+
+#[test]
+fn limits_are_refused_and_change_nothing() {
+    let (_, journal) = memory();
+    let block = Block::from_slice(b"x");
+    let many = vec![block.clone(); 300];
+    let long = vec![1u8; MAX_RECORD_BYTES + 1];
+    let place = |time, bytes, blocks| {
+        journal.place(&[Record {
+            time,
+            bytes,
+            blocks,
+        }])
+    };
+    assert_eq!(place(1, &long, &[]).unwrap_err().kind(), Kind::TooLarge);
+    assert_eq!(place(1, b"", &many).unwrap_err().kind(), Kind::TooLarge);
+    // Within the general limits, but not within a segment of 16 blocks.
+    assert_eq!(
+        place(1, &long[..MAX_RECORD_BYTES], &[]).unwrap_err().kind(),
+        Kind::TooLarge
+    );
+    assert_eq!(
+        place(1, b"", &many[..16]).unwrap_err().kind(),
+        Kind::TooLarge
+    );
+    assert_eq!(place(0, b"", &[]).unwrap_err().kind(), Kind::Misuse);
+    assert_eq!(journal.placed(), 0);
+    let fits = max_record_blocks(SEGMENT) as usize;
+    let placement = place(5, &long[..1024], &many[..fits]).unwrap();
+    assert_eq!(
+        place(5, b"", &[]).unwrap_err().kind(),
+        Kind::Misuse,
+        "time must go forward"
+    );
+    journal.commit(placement.ticket).unwrap();
+    assert_eq!(journal.commit(Ticket(9)).unwrap_err().kind(), Kind::Misuse);
+    let mut buf = [0; BLOCK_SIZE];
+    for addr in [0, 15, 1 << 40, u64::MAX] {
+        assert_eq!(
+            journal
+                .read_block(BlockAddr(addr), &mut buf)
+                .unwrap_err()
+                .kind(),
+            Kind::Misuse
+        );
+    }
+    let empty = journal.place(&[]).unwrap();
+    assert_eq!((empty.ticket.0, empty.addrs.len()), (1, 0));
+    journal.commit(empty.ticket).unwrap();
+}
+
+#[test]
+fn a_full_journal_refuses_and_stays_usable() {
+    let disk = FaultyDisk::new(1);
+    let options = CreateOptions {
+        capacity: Some(3 * SEGMENT),
+        ..options()
+    };
+    let journal = Journal::create(Arc::new(disk.clone()), options).unwrap();
+    let mut history = History::default();
+    let free = journal.space().free_blocks;
+    assert_eq!(free, 47);
+    let mut ticket = Ticket(0);
+    let error = loop {
+        match history.place(&journal, &[(10, 6)]) {
+            Ok(placed) => ticket = placed,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), Kind::NoSpace);
+    let head = journal.head();
+    let space = journal.space();
+    assert!(space.free_blocks < 7 && space.segments == 3);
+    history.place(&journal, &[(10, 9), (10, 9)]).unwrap_err();
+    assert_eq!((journal.head(), journal.space()), (head, space));
+    history.commit(&journal, ticket).unwrap();
+    // What is left still takes small commands, and the store closes and opens again.
+    let ticket = history.place(&journal, &[(10, 0)]).unwrap();
+    history.commit(&journal, ticket).unwrap();
+    let last = history.acked;
+    loop {
+        match history.place(&journal, &[(3000, 0)]) {
+            Ok(ticket) => history.commit(&journal, ticket).unwrap(),
+            Err(error) => break assert_eq!(error.kind(), Kind::NoSpace),
+        }
+    }
+    assert!(history.acked > last);
+    journal.close().unwrap();
+    drop(journal);
+    for _ in 0..3 {
+        let (journal, recovery) = reopen(&disk, Access::ReadWrite).unwrap();
+        assert_eq!(recovery.last, history.acked);
+        assert!(recovery.damage.is_none());
+        assert_eq!(
+            history.place(&journal, &[(1, 0)]).unwrap_err().kind(),
+            Kind::NoSpace
+        );
+        journal.close().unwrap();
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_and_space_given_back_is_used() {
+    let disk = FaultyDisk::new(1);
+    let journal = Journal::create(Arc::new(disk.clone()), options()).unwrap();
+    let mut history = History::default();
+    disk.limit_space(Some(SEGMENT + 4096));
+    let ticket = history.place(&journal, &[(10, 8)]).unwrap();
+    let error = history.place(&journal, &[(10, 8)]).unwrap_err();
+    assert_eq!(error.kind(), Kind::NoSpace);
+    history.commit(&journal, ticket).unwrap();
+    disk.limit_space(None);
+    let ticket = history.place(&journal, &[(10, 8)]).unwrap();
+    history.commit(&journal, ticket).unwrap();
+    drop(journal);
+    check(&disk.crash(1), &history, "after a full disk");
+}
+
+#[test]
+fn a_journal_filled_to_the_last_block_opens_and_begins_its_epoch_when_there_is_space() {
+    let disk = FaultyDisk::new(1);
+    let journal = Journal::create(Arc::new(disk.clone()), options()).unwrap();
+    let mut history = History::default();
+    // 1 + 15 blocks: the segment is full.
+    let ticket = history.place(&journal, &[(10, 14)]).unwrap();
+    history.commit(&journal, ticket).unwrap();
+    disk.limit_space(Some(0));
+    assert_eq!(journal.space().free_blocks, 0);
+    journal.close().unwrap();
+    drop(journal);
+    let (journal, recovery) = reopen(&disk, Access::ReadWrite).unwrap();
+    assert_eq!((recovery.last, recovery.torn), (1, None));
+    assert_eq!(
+        history.place(&journal, &[(1, 0)]).unwrap_err().kind(),
+        Kind::NoSpace
+    );
+    disk.limit_space(None);
+    let ticket = history.place(&journal, &[(1, 0)]).unwrap();
+    history.commit(&journal, ticket).unwrap();
+    assert_eq!(journal.head().epoch, 2);
+    drop(journal);
+    check(&disk, &history, "late epoch");
+}
+
+#[test]
+fn a_failed_flush_poisons_everybody_and_nothing_is_retried() {
+    for kind in [CallKind::Write, CallKind::Sync] {
+        let disk = FaultyDisk::new(1);
+        let journal = Journal::create(Arc::new(disk.clone()), options()).unwrap();
+        let mut history = History::default();
+        let ticket = history.place(&journal, &[(10, 1)]).unwrap();
+        history.commit(&journal, ticket).unwrap();
+        let placed = history.place(&journal, &[(10, 1)]).unwrap();
+        let addr = journal.head().next_addr;
+        let done = disk.log().iter().filter(|&&other| other == kind).count() as u64;
+        disk.fail_nth(kind, done + 1);
+        let error = journal.commit(placed).unwrap_err();
+        assert_eq!(error.kind(), Kind::Poisoned);
+        assert!(error.to_string().contains("the disk failed"), "{error}");
+        let calls = disk.calls();
+        assert_eq!(journal.commit(placed).unwrap_err().kind(), Kind::Poisoned);
+        assert_eq!(
+            history.place(&journal, &[(1, 0)]).unwrap_err().kind(),
+            Kind::Poisoned
+        );
+        assert_eq!(journal.seal().unwrap_err().kind(), Kind::Poisoned);
+        assert_eq!(journal.close().unwrap_err().kind(), Kind::Poisoned);
+        assert_eq!(disk.calls(), calls, "something was tried again");
+        // What was durable can be read, what was not is not shown as truth.
+        let mut buf = [0; BLOCK_SIZE];
+        journal.read_block(BlockAddr(addr.0 - 3), &mut buf).unwrap();
+        assert_eq!(&buf, history.records[0].1[0].bytes());
+        assert_eq!(
+            journal
+                .read_block(BlockAddr(addr.0 - 1), &mut buf)
+                .unwrap_err()
+                .kind(),
+            Kind::Poisoned
+        );
+        assert_eq!(
+            journal
+                .reader()
+                .frames_back()
+                .next()
+                .unwrap()
+                .unwrap()
+                .last(),
+            1
+        );
+    }
+}
+
+/// Wraps a disk whose next write panics.
+#[derive(Debug)]
+struct Panicking(MemoryDisk, Arc<AtomicBool>);
+
+#[derive(Debug)]
+struct PanickingFile(Arc<dyn DiskFile>, Arc<AtomicBool>);
+
+impl Disk for Panicking {
+    fn create(&self, path: &str, len: u64) -> std::io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(PanickingFile(
+            self.0.create(path, len)?,
+            Arc::clone(&self.1),
+        )))
+    }
+    fn open(&self, path: &str) -> std::io::Result<Arc<dyn DiskFile>> {
+        self.0.open(path)
+    }
+    fn open_read(&self, path: &str) -> std::io::Result<Arc<dyn DiskFile>> {
+        self.0.open_read(path)
+    }
+    fn list(&self, dir: &str) -> std::io::Result<Vec<String>> {
+        self.0.list(dir)
+    }
+    fn remove(&self, path: &str) -> std::io::Result<()> {
+        self.0.remove(path)
+    }
+    fn rename(&self, from: &str, to: &str) -> std::io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn create_dir(&self, path: &str) -> std::io::Result<()> {
+        self.0.create_dir(path)
+    }
+    fn sync_dir(&self, path: &str) -> std::io::Result<()> {
+        self.0.sync_dir(path)
+    }
+    fn free_bytes(&self) -> std::io::Result<u64> {
+        self.0.free_bytes()
+    }
+    fn lock_exclusive(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
+        self.0.lock_exclusive(timeout)
+    }
+    fn lock_shared(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
+        self.0.lock_shared(timeout)
+    }
+}
+
+impl DiskFile for PanickingFile {
+    fn len(&self) -> std::io::Result<u64> {
+        self.0.len()
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+    fn read_direct(&self, buf: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.0.read_direct(buf, offset)
+    }
+    fn write_at(&self, parts: &[std::io::IoSlice<'_>], offset: u64) -> std::io::Result<()> {
+        assert!(!self.1.load(Ordering::Relaxed), "a disk that panics");
+        self.0.write_at(parts, offset)
+    }
+    fn sync_data(&self) -> std::io::Result<()> {
+        std::thread::sleep(Duration::from_millis(1));
+        self.0.sync_data()
+    }
+    fn extend(&self, len: u64) -> std::io::Result<()> {
+        self.0.extend(len)
+    }
+    fn punch(&self, offset: u64, len: u64) -> std::io::Result<()> {
+        self.0.punch(offset, len)
+    }
+}
+
+#[test]
+fn a_leader_that_panics_leaves_nobody_waiting() {
+    let armed = Arc::new(AtomicBool::new(false));
+    let disk = Panicking(MemoryDisk::new(), Arc::clone(&armed));
+    let options = CreateOptions {
+        segment_size: 1 << 20,
+        ..options()
+    };
+    let journal = Journal::create(Arc::new(disk), options).unwrap();
+    let clock = std::sync::Mutex::new(0u64);
+    let outcomes: Vec<bool> = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    loop {
+                        let ticket = {
+                            let mut time = clock.lock().unwrap();
+                            *time += 1;
+                            if *time == 200 {
+                                armed.store(true, Ordering::Relaxed);
+                            }
+                            match journal.place(&[Record {
+                                time: *time,
+                                bytes: b"x",
+                                blocks: &[],
+                            }]) {
+                                Ok(placement) => placement.ticket,
+                                Err(error) => return error.kind() == Kind::Poisoned,
+                            }
+                        };
+                        if let Err(error) = journal.commit(ticket) {
+                            return error.kind() == Kind::Poisoned;
+                        }
+                    }
+                })
+            })
+            .collect();
+        writers
+            .into_iter()
+            .map(|writer| writer.join().unwrap_or(true))
+            .collect()
+    });
+    assert_eq!(outcomes, [true; 8]);
+    assert_eq!(
+        journal.commit(Ticket(journal.placed())).unwrap_err().kind(),
+        Kind::Poisoned
+    );
+}
+
+#[test]
+fn many_writers_share_flushes_and_each_finds_its_record() {
+    let disk = MemoryDisk::new();
+    let slow = Arc::new(SlowDisk::new(
+        Arc::new(disk.clone()),
+        Duration::from_micros(300),
+    ));
+    let options = CreateOptions {
+        segment_size: 1 << 20,
+        ..options()
+    };
+    let journal = Journal::create(slow, options).unwrap();
+    let clock = std::sync::Mutex::new(0u64);
+    let per_writer = 100u64;
+    let placed: Vec<(u64, u8, BlockAddr)> = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..12u8)
+            .map(|writer| {
+                let (journal, clock) = (&journal, &clock);
+                scope.spawn(move || {
+                    let mut mine = Vec::new();
+                    for _ in 0..per_writer {
+                        let block = [Block::from_slice(&[writer; 100])];
+                        let placement = {
+                            let mut time = clock.lock().unwrap();
+                            *time += 1;
+                            let record = Record {
+                                time: *time,
+                                bytes: &[writer],
+                                blocks: &block,
+                            };
+                            journal.place(&[record]).unwrap()
+                        };
+                        journal.commit(placement.ticket).unwrap();
+                        assert!(journal.flushed() >= placement.first);
+                        mine.push((placement.first, writer, placement.addrs[0]));
+                    }
+                    mine
+                })
+            })
+            .collect();
+        writers
+            .into_iter()
+            .flat_map(|writer| writer.join().unwrap())
+            .collect()
+    });
+    let frames = journal.reader().frames(journal.reader().origin()).count() as u64;
+    assert!(
+        frames < 12 * per_writer / 3,
+        "{frames} frames: no flush was shared"
+    );
+    drop(journal);
+    let mut seen = vec![None; 12 * per_writer as usize + 1];
+    let (journal, _) = Journal::open(Arc::new(disk), OpenOptions::default(), &mut |frame| {
+        for entry in frame.entries() {
+            let entry = entry?;
+            seen[entry.number as usize] = Some((entry.bytes[0], entry.first));
+        }
+        Ok(())
+    })
+    .unwrap();
+    let mut buf = [0; BLOCK_SIZE];
+    for (number, writer, addr) in placed {
+        assert_eq!(seen[number as usize], Some((writer, addr)));
+        journal.read_block(addr, &mut buf).unwrap();
+        assert_eq!(buf[..100], [writer; 100]);
+    }
+}
+
+#[test]
+fn what_lies_behind_a_cut_never_comes_back() {
+    let mut met = 0;
+    for seed in 0..40 {
+        let disk = FaultyDisk::new(seed);
+        let mut history = History::default();
+        let journal = run(&disk, &[], &mut history).unwrap();
+        // Three frames written, none flushed: the first is lost, the others arrive.
+        disk.fail_nth(
+            CallKind::Sync,
+            disk.log()
+                .iter()
+                .filter(|&&kind| kind == CallKind::Sync)
+                .count() as u64
+                + 1,
+        );
+        let mut ticket = Ticket(0);
+        for _ in 0..3 {
+            ticket = history.place(&journal, &[(10, 3)]).unwrap();
+            journal.fence();
+        }
+        journal.commit(ticket).unwrap_err();
+        let path = "journal/00000000000000000001.seg";
+        let cached = disk.file_bytes(path).unwrap();
+        drop(journal);
+        let found = disk.crash(seed);
+        let mut bytes = cached.clone();
+        bytes[BLOCK_SIZE..2 * BLOCK_SIZE].fill(0);
+        found.set_file_bytes(path, &bytes);
+        // The first recovery crashes before its epoch is flushed, whatever it has written by then.
+        for second in 1..12 {
+            let disk = found.crash(second);
+            disk.crash_at(second);
+            let died = reopen(&disk, Access::ReadWrite).is_err();
+            let disk = disk.crash(seed * 100 + second);
+            let mut history = History::default();
+            history.created = true;
+            let (journal, recovery) = reopen(&disk, Access::ReadWrite).unwrap();
+            assert_eq!((recovery.last, recovery.damage), (0, None));
+            // New frames of the same shape end where the ghosts begin.
+            let ticket = history.place(&journal, &[(10, 2)]).unwrap();
+            history.commit(&journal, ticket).unwrap();
+            let end = journal.head().block as usize;
+            drop(journal);
+            // Recovery wrote zeros over them; even if it had not, chain and epoch give them away.
+            let clean = disk.file_bytes(path).unwrap();
+            let ghosts = end * BLOCK_SIZE;
+            assert!(clean[ghosts..].iter().all(|&byte| byte == 0));
+            let mut haunted = clean.clone();
+            haunted[ghosts..].copy_from_slice(&cached[ghosts..]);
+            disk.set_file_bytes(path, &haunted);
+            let (_, recovery) = reopen(&disk, Access::ReadOnly).unwrap();
+            assert_eq!((recovery.last, recovery.damage), (1, None));
+            let reason = recovery.torn.unwrap().reason;
+            if end == 5 {
+                assert_eq!(reason, FrameError::Chain);
+                met += 1;
+            }
+            disk.set_file_bytes(path, &clean);
+            check(&disk, &history, &format!("seed {seed}, second {second}"));
+            if !died {
+                break;
+            }
+        }
+    }
+    assert!(met > 20, "{met}");
+}
+
+#[test]
+fn one_writer_or_many_readers() {
+    let (disk, writer) = memory();
+    let open = |access| {
+        let options = OpenOptions {
+            access,
+            lock_timeout: Duration::from_millis(5),
+            ..OpenOptions::default()
+        };
+        Journal::open(Arc::new(disk.clone()), options, &mut |_| Ok(())).map(|(journal, _)| journal)
+    };
+    assert_eq!(open(Access::ReadOnly).unwrap_err().kind(), Kind::Locked);
+    assert_eq!(open(Access::ReadWrite).unwrap_err().kind(), Kind::Locked);
+    drop(writer);
+    let reader = open(Access::ReadOnly).unwrap();
+    let second = open(Access::ReadOnly).unwrap();
+    assert_eq!(open(Access::ReadWrite).unwrap_err().kind(), Kind::Locked);
+    let refused = reader
+        .place(&[Record {
+            time: 1,
+            bytes: b"x",
+            blocks: &[],
+        }])
+        .unwrap_err();
+    assert_eq!(refused.kind(), Kind::ReadOnly);
+    reader.close().unwrap();
+    drop((reader, second));
+    let writer = open(Access::ReadWrite).unwrap();
+    writer.close().unwrap();
+    let refused = writer
+        .place(&[Record {
+            time: 1,
+            bytes: b"x",
+            blocks: &[],
+        }])
+        .unwrap_err();
+    assert_eq!(refused.kind(), Kind::ReadOnly);
+    writer.close().unwrap();
+}
+
+#[test]
+fn a_fence_gives_the_place_behind_its_number_even_when_others_place_on() {
+    let disk = FaultyDisk::new(1);
+    let mut history = History::default();
+    let journal = run(&disk, &[], &mut history).unwrap();
+    let empty = journal.seal().unwrap();
+    assert_eq!(empty.number, 1);
+    history.place(&journal, &[(10, 2)]).unwrap();
+    let fence = journal.fence();
+    let ticket = history.place(&journal, &[(10, 3)]).unwrap();
+    history.commit(&journal, ticket).unwrap();
+    let start = journal.start_after(fence).unwrap();
+    assert_eq!(start.number, fence.0 + 1);
+    assert_eq!(journal.position().number, 3);
+    assert_eq!(journal.seal().unwrap(), journal.position());
+    assert_eq!(
+        journal.start_after(Ticket(77)).unwrap_err().kind(),
+        Kind::Misuse
+    );
+    drop(journal);
+    for start in [empty, start] {
+        let mut numbers = Vec::new();
+        let options = OpenOptions {
+            start: Some(start),
+            known_flushed: start.number - 1,
+            ..OpenOptions::default()
+        };
+        Journal::open(Arc::new(disk.clone()), options, &mut |frame| {
+            numbers.extend(frame.entries().flatten().map(|entry| entry.number));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(numbers, (start.number..=2).collect::<Vec<u64>>());
+    }
+}
+
+#[test]
+fn a_visitor_can_stop_the_opening() {
+    let disk = FaultyDisk::new(1);
+    let mut history = History::default();
+    drop(run(&disk, SCRIPT, &mut history).unwrap());
+    let stopped = Journal::open(
+        Arc::new(disk.clone()),
+        OpenOptions::default(),
+        &mut |frame| {
+            if frame.count > 0 {
+                Err("enough".into())
+            } else {
+                Ok(())
+            }
+        },
+    );
+    let error = stopped.unwrap_err();
+    assert_eq!(error.kind(), Kind::Visit);
+    assert!(error.to_string().contains("enough"));
+}
+
+#[test]
+fn a_store_is_not_made_over_another() {
+    let (disk, journal) = memory();
+    journal.close().unwrap();
+    drop(journal);
+    let again = Journal::create(Arc::new(disk.clone()), options()).unwrap_err();
+    assert_eq!(again.kind(), Kind::Exists);
+    // Records without a STORE are not thrown away either.
+    let faulty = FaultyDisk::new(1);
+    let mut history = History::default();
+    drop(run(&faulty, SCRIPT, &mut history).unwrap());
+    faulty.remove("STORE").unwrap();
+    assert_eq!(
+        Journal::create(Arc::new(faulty), options())
+            .unwrap_err()
+            .kind(),
+        Kind::Exists
+    );
+    let odd = CreateOptions {
+        segment_size: 12345,
+        ..options()
+    };
+    assert_eq!(
+        Journal::create(Arc::new(MemoryDisk::new()), odd)
+            .unwrap_err()
+            .kind(),
+        Kind::Misuse
+    );
+}
+
+#[test]
+fn real_files_hold_a_journal_with_prepared_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    let disk: Arc<dyn Disk> = Arc::new(FileDisk::create(&root).unwrap());
+    let options = CreateOptions {
+        segment_size: 2 << 20,
+        ..options()
+    };
+    let journal = Journal::create(Arc::clone(&disk), options).unwrap();
+    let block = [Block::from_slice(&[7; 4096])];
+    let mut addrs = Vec::new();
+    for i in 1..=700u64 {
+        let placement = journal
+            .place(&[Record {
+                time: i,
+                bytes: b"real",
+                blocks: &block,
+            }])
+            .unwrap();
+        journal.commit(placement.ticket).unwrap();
+        addrs.push(placement.addrs[0]);
+    }
+    let mut buf = [0; BLOCK_SIZE];
+    for addr in &addrs {
+        journal.read_block(*addr, &mut buf).unwrap();
+        assert_eq!(buf, [7; 4096]);
+    }
+    let blocked =
+        Journal::open(Arc::clone(&disk), OpenOptions::default(), &mut |_| Ok(())).unwrap_err();
+    let Error::Locked { holder } = blocked else {
+        panic!("{blocked}")
+    };
+    assert_eq!(holder.pid, Some(std::process::id()));
+    // No close: as after a kill.
+    drop(journal);
+    let (journal, recovery) = open(&|| Arc::clone(&disk), Access::ReadWrite);
+    assert_eq!(
+        (recovery.last, recovery.torn, recovery.damage),
+        (700, None, None)
+    );
+    let reader = journal.reader();
+    assert_eq!(
+        reader
+            .frames_back()
+            .filter(|frame| frame.as_ref().unwrap().count > 0)
+            .count(),
+        700
+    );
+    assert!(reader.stray_blocks().unwrap().is_empty());
+    journal.close().unwrap();
+    drop(journal);
+    let (_, recovery) = open(&|| Arc::clone(&disk), Access::ReadOnly);
+    assert!(recovery.clean);
+}
