@@ -1,0 +1,35 @@
+//! Where and how much is measured.
+
+use crate::Failure;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// The setting of a run.
+pub(crate) struct Setting {
+    /// A tenth of the data, for a first look.
+    pub(crate) quick: bool,
+    root: TempDir,
+}
+
+impl Setting {
+    /// Takes a temporary directory beside the build (a real disk; the system's one may be in memory), or `$TMPDIR` where that is set.
+    pub(crate) fn new(quick: bool) -> Result<Self, Failure> {
+        let beside = std::env::current_exe()?;
+        let root = match std::env::var_os("TMPDIR") {
+            Some(dir) => PathBuf::from(dir),
+            None => beside.parent().unwrap_or(Path::new(".")).to_owned(),
+        };
+        let root = tempfile::Builder::new().prefix("bench-").tempdir_in(root)?;
+        Ok(Self { quick, root })
+    }
+
+    /// The first number, or the second where the run is quick.
+    pub(crate) fn pick<T>(&self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+
+    /// A new directory, removed when it is dropped.
+    pub(crate) fn dir(&self) -> Result<TempDir, Failure> {
+        Ok(tempfile::tempdir_in(self.root.path())?)
+    }
+}
