@@ -220,16 +220,20 @@ impl Plan<'_> {
             return self.tree(target, dir);
         }
         if let Some(reborn) = self.reborn.get(&target).copied() {
-            if self.child(dir, name).is_none() {
-                self.made.insert((dir, name.clone()), reborn);
-                self.events.push(Event::Linked {
-                    volume: self.volume,
-                    dir,
-                    name: name.clone(),
-                    ino: reborn,
-                });
+            match self.child(dir, name) {
+                None => {
+                    self.made.insert((dir, name.clone()), reborn);
+                    self.events.push(Event::Linked {
+                        volume: self.volume,
+                        dir,
+                        name: name.clone(),
+                        ino: reborn,
+                    });
+                    return Ok(());
+                }
+                Some(at) if at == reborn => return Ok(()),
+                Some(_) => {} // a newer file has this name: it takes the content, as it would have under any other name
             }
-            return Ok(());
         }
         match self.child(dir, name) {
             None => {
