@@ -5,3 +5,4 @@ pub mod history;
 pub mod lockstep;
 pub mod random;
 pub mod reference;
+pub mod scenario;

@@ -4,15 +4,16 @@
 //! `STRAND_SEQUENCES=N` runs so many histories, `STRAND_SEED=S` begins with that seed (one history, if no number is given),
 //! `STRAND_STEPS=N` makes them longer. A failure prints its seed and, made as short as it gets, its steps.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
 use strand_journal::disk::MemoryDisk;
 use strand_tests::history::{Profile, choose, dice, shrink};
 use strand_tests::lockstep::{Depth, Lockstep};
 
-const STEPS: usize = 70;
-const SEQUENCES: u64 = 300;
+const STEPS: usize = 90;
+const SEQUENCES: u64 = 600;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|v| v.parse().unwrap_or_else(|_| panic!("{variable}={v} is not a number")))
@@ -32,12 +33,23 @@ fn run(dice: &[u64]) -> Result<(), (String, Vec<String>)> {
     }
 }
 
+/// How often a kind of step was done, and how often refused.
+static TALLY: Mutex<BTreeMap<String, (u64, u64)>> = Mutex::new(BTreeMap::new());
+
+fn tally(step: &str, refused: bool) {
+    let kind: String = step.chars().take_while(|c| c.is_alphanumeric()).collect();
+    let mut tally = TALLY.lock().unwrap();
+    let counts = tally.entry(kind).or_default();
+    if refused { counts.1 += 1 } else { counts.0 += 1 }
+}
+
 fn history(dice: &[u64], steps: &mut Vec<String>) -> Result<(), String> {
     let mut lockstep = Lockstep::new(Arc::new(MemoryDisk::new()), 25)?;
     for (turn, die) in dice.iter().enumerate() {
         let step = choose(*die, &lockstep.reference, Profile::All);
         steps.push(format!("{step:?}"));
         let refused = lockstep.step(&step)?;
+        tally(&steps[turn], refused.is_some());
         if let Some(kind) = refused {
             steps.last_mut().expect("just pushed").push_str(&format!(" -> {kind}"));
         }
@@ -64,6 +76,13 @@ fn check(seed: u64, steps: usize) {
     );
 }
 
+/// A dead file with two names in the image, the first free, the second taken by a newer file: the newer one was left as it was.
+#[test]
+fn a_dead_file_goes_back_under_its_free_name_and_into_the_file_that_took_the_other() {
+    check(1042, 150);
+    check(1362, 150);
+}
+
 #[test]
 fn random_histories_agree_with_the_reference() {
     let steps = number("STRAND_STEPS").map_or(STEPS, |n| n as usize);
@@ -84,4 +103,14 @@ fn random_histories_agree_with_the_reference() {
             });
         }
     });
+    let tally = TALLY.lock().unwrap();
+    for (kind, (done, refused)) in tally.iter() {
+        println!("{kind:20} {done:7} done {refused:7} refused");
+    }
+    if count >= SEQUENCES {
+        assert!(tally.len() >= 30, "some kinds of steps never came: {:?}", tally.keys());
+        for (kind, (done, _)) in tally.iter() {
+            assert!(*done >= 30, "{kind} was done only {done} times");
+        }
+    }
 }

@@ -110,6 +110,7 @@ impl Chooser<'_> {
             return self.create(volume, Kind::File { size: 0, blocks: BTreeMap::new() });
         };
         let (offset, length) = (self.offset(), self.length());
+        let some = length.max(1);
         match self.random.below(52) {
             0..27 => {
                 let seed = if self.random.one_in(10) { None } else { Some(self.random.next_u64()) };
@@ -119,8 +120,8 @@ impl Chooser<'_> {
                 let size = if self.random.one_in(15) { u64::MAX - offset } else { offset };
                 Step::Truncate { volume, ino, size }
             }
-            33..40 => Step::Zero { volume, ino, offset, length, grow: self.random.one_in(3) },
-            40..42 => Step::Preallocate { volume, ino, offset, length, keep_size: self.random.one_in(2) },
+            33..40 => Step::Zero { volume, ino, offset, length: some, grow: self.random.one_in(3) },
+            40..42 => Step::Preallocate { volume, ino, offset, length: some, keep_size: self.random.one_in(2) },
             _ => {
                 let to = if self.random.one_in(3) { Some(ino) } else { self.file(volume) }.unwrap_or(ino);
                 let length = length + BLOCK * self.random.below(4);
@@ -169,7 +170,7 @@ impl Chooser<'_> {
                 let (no_replace, exchange) = (how < 4, (4..9).contains(&how));
                 Step::Rename { volume, from, to, no_replace, exchange }
             }
-            12 => Step::OpenHandle { volume, ino: self.file(volume).unwrap_or(1) },
+            12 if self.reference.handles.len() < 4 => Step::OpenHandle { volume, ino: self.file(volume).unwrap_or(1) },
             _ => {
                 let open: Vec<(VolumeNumber, Ino)> = self.reference.handles.keys().copied().collect();
                 match self.random.pick(&open) {
@@ -196,7 +197,12 @@ impl Chooser<'_> {
                 let create = [None, None, Some(true), Some(false)][self.random.below(4) as usize];
                 Step::SetXattr { volume, ino, name, value: Random::bytes(self.random.next_u64(), length), create }
             }
-            _ => Step::RemoveXattr { volume, ino, name },
+            _ => {
+                let marked = self.some(volume, |n| !n.xattrs.is_empty()).unwrap_or(ino);
+                let names = self.tree(volume).nodes.get(&marked).map_or_else(Vec::new, |n| n.xattrs.keys().cloned().collect());
+                let name = self.random.pick(&names).cloned().unwrap_or(name);
+                Step::RemoveXattr { volume, ino: marked, name }
+            }
         }
     }
 
@@ -254,7 +260,11 @@ impl Chooser<'_> {
                 let source = if self.random.one_in(3) { Source::Live(volume) } else { self.source(volume) };
                 Step::CloneCreate { name: self.object_name(), source }
             }
-            33..36 => Step::CloneReset(volume),
+            33..36 => {
+                let clones: Vec<VolumeNumber> =
+                    self.reference.volumes.iter().filter(|(_, v)| v.origin.is_some()).map(|(n, _)| *n).collect();
+                Step::CloneReset(self.random.pick(&clones).copied().unwrap_or(volume))
+            }
             36 if !crowded => Step::VolumeCreate(self.object_name()),
             37 => Step::VolumeRename(volume, self.object_name()),
             38 => Step::VolumeRemove(volume, self.random.one_in(2)),
@@ -265,7 +275,10 @@ impl Chooser<'_> {
     fn rollback_files(&mut self, volume: VolumeNumber) -> Step {
         let source = self.source(volume);
         let image = self.reference.image(source).ok();
-        let known: Vec<Vec<u8>> = image.map_or_else(Vec::new, |t| t.paths().into_iter().map(|(p, _)| p).collect());
+        let mut known: Vec<Vec<u8>> = image.map_or_else(Vec::new, |t| t.paths().into_iter().map(|(p, _)| p).collect());
+        if self.random.one_in(3) {
+            known.extend(self.tree(volume).paths().into_iter().map(|(p, _)| p));
+        }
         let mut paths = Vec::new();
         for _ in 0..=self.random.below(3) {
             match self.random.pick(&known) {

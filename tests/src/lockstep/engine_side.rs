@@ -1,60 +1,84 @@
 //! A step on the engine.
 
-use super::Lockstep;
+use super::Pairs;
 use super::reference_side::bytes;
 use crate::history::Step;
 use crate::reference::{Ino as OurIno, Kind, Source as OurSource};
 use strand_engine::{
-    CheckpointId, Command, Done, Error, Ino, NewBody, SetAttributes, Source, VolumeId,
+    Actor, CheckpointId, Command, Done, Error, Ino, NewBody, Seq, SetAttributes, Source, Store, VolumeId,
 };
 
-/// What the engine made of a step: the number of its first event, where it has one.
-pub(super) type Ran = Result<Option<u64>, Error>;
+/// What a step did to the engine.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub struct Ran {
+    /// The number of its first event, where it has one.
+    pub first: Option<Seq>,
+    /// Everything up to this number was acknowledged as durable.
+    pub acknowledged: Option<Seq>,
+}
 
-impl Lockstep {
+impl From<Done> for Ran {
+    fn from(done: Done) -> Self {
+        Self { first: Some(done.first), acknowledged: None }
+    }
+}
+
+/// An open store, and what the reference's inode numbers mean in it.
+#[derive(Copy, Clone)]
+pub struct EngineSide<'a> {
+    /// The store.
+    pub store: &'a Store,
+    /// Who asks.
+    pub actor: &'a Actor,
+    /// The inode numbers.
+    pub inos: &'a Pairs,
+}
+
+impl EngineSide<'_> {
     fn ino(&self, ours: OurIno) -> Ino {
         Ino(self.inos.theirs(ours).unwrap_or(ours))
     }
 
-    fn command(&self, command: Command) -> Result<Done, Error> {
-        self.store().submit(&self.actor, command)
-    }
-
-    /// Runs a step on the engine. Reopening and state files are the caller's.
-    pub(super) fn on_engine(&self, step: &Step) -> Ran {
-        let first = |done: Result<Done, Error>| done.map(|d| Some(d.first));
-        let none = |done: Result<(), Error>| done.map(|()| None);
-        let store = self.store();
+    /// Runs a step. Content and names are only placed, administrative steps are committed. Reopening is the caller's.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn run(&self, step: &Step) -> Result<Ran, Error> {
+        let (store, actor) = (self.store, self.actor);
         match step {
-            Step::Create { .. } | Step::Link { .. } | Step::Unlink { .. } | Step::Rename { .. } => first(self.command(self.names(step))),
+            Step::Create { .. } | Step::Link { .. } | Step::Unlink { .. } | Step::Rename { .. } => {
+                store.submit(actor, self.names(step)).map(Ran::from)
+            }
+            Step::Preallocate { .. } | Step::SetAttributes { .. } | Step::SetXattr { .. } | Step::RemoveXattr { .. } => {
+                store.submit(actor, self.of_inode(step)).map(Ran::from)
+            }
             Step::Write { volume, ino, offset, length, seed } => {
-                first(store.write(&self.actor, VolumeId(*volume), self.ino(*ino), *offset, &bytes(*seed, *length)))
+                store.write(actor, VolumeId(*volume), self.ino(*ino), *offset, &bytes(*seed, *length)).map(Ran::from)
             }
-            Step::Truncate { volume, ino, size } => {
-                first(store.truncate(&self.actor, VolumeId(*volume), self.ino(*ino), *size))
+            Step::Truncate { volume, ino, size } => store.truncate(actor, VolumeId(*volume), self.ino(*ino), *size).map(Ran::from),
+            Step::Zero { volume, ino, offset, length, grow: true } => {
+                store.zero(actor, VolumeId(*volume), self.ino(*ino), *offset, *length).map(Ran::from)
             }
-            Step::Zero { volume, ino, offset, length, grow } => {
-                let (volume, ino) = (VolumeId(*volume), self.ino(*ino));
-                first(if *grow {
-                    store.zero(&self.actor, volume, ino, *offset, *length)
-                } else {
-                    store.punch(&self.actor, volume, ino, *offset, *length)
-                })
+            Step::Zero { volume, ino, offset, length, grow: false } => {
+                store.punch(actor, VolumeId(*volume), self.ino(*ino), *offset, *length).map(Ran::from)
             }
             Step::CopyRange { volume, from, to, length } => {
                 let (from_ino, to_ino) = (self.ino(from.0), self.ino(to.0));
-                store.copy_range(&self.actor, VolumeId(*volume), from_ino, from.1, to_ino, to.1, *length).map(|_| None)
+                store.copy_range(actor, VolumeId(*volume), from_ino, from.1, to_ino, to.1, *length).map(|_| Ran::default())
             }
-            Step::Preallocate { .. } | Step::SetAttributes { .. } | Step::SetXattr { .. } | Step::RemoveXattr { .. } => {
-                first(self.command(self.of_inode(step)))
+            Step::OpenHandle { volume, ino } => {
+                store.open_handle(VolumeId(*volume), self.ino(*ino));
+                Ok(Ran::default())
             }
-            Step::OpenHandle { volume, ino } => none(store.open_handle(VolumeId(*volume), self.ino(*ino))),
-            Step::CloseHandle { volume, ino } => store.close_handle(&self.actor, VolumeId(*volume), self.ino(*ino)).map(|_| None),
-            Step::Settle => store.settle().map(|_| None),
-            Step::Sync => none(store.sync()),
-            Step::StateFile => store.write_state_file().map(|_| None),
-            Step::Reopen { .. } => Ok(None),
-            _ => first(self.command(administrative(step))),
+            Step::CloseHandle { volume, ino } => store.close_handle(actor, VolumeId(*volume), self.ino(*ino)).map(|()| Ran::default()),
+            Step::Settle => store.settle().map(|_| Ran::default()),
+            Step::Sync => {
+                let boundary = store.state().boundary;
+                store.sync().map(|()| Ran { acknowledged: Some(boundary), ..Ran::default() })
+            }
+            Step::StateFile => store.write_state_file().map(|seq| Ran { acknowledged: Some(seq), ..Ran::default() }),
+            Step::Reopen { .. } => Ok(Ran::default()),
+            _ => store.run(actor, administrative(step)).map(|d| Ran { first: Some(d.first), acknowledged: Some(d.last) }),
         }
     }
 

@@ -8,7 +8,7 @@ mod pairs;
 mod reference_side;
 
 pub use compare::Depth;
-pub use engine_side::source;
+pub use engine_side::{EngineSide, Ran, source};
 pub use pairs::Pairs;
 pub use reference_side::{bytes, on_reference};
 
@@ -45,7 +45,6 @@ pub fn open_options(state_every: u64, ignore_state_files: bool) -> OpenOptions {
     OpenOptions {
         access: Access::ReadWrite,
         lock_timeout: Duration::ZERO,
-        command: "tests".into(),
         state_every,
         ignore_state_files,
         background: false,
@@ -111,6 +110,16 @@ impl Lockstep {
         self.store.as_ref().expect("a step that ends the process also opens the store again")
     }
 
+    fn engine(&self) -> EngineSide<'_> {
+        EngineSide { store: self.store(), actor: &self.actor, inos: &self.inos }
+    }
+
+    /// What the reference's inode numbers mean in the engine.
+    #[must_use]
+    pub fn inos(&self) -> &Pairs {
+        &self.inos
+    }
+
     /// Runs a step on both sides. Gives what both refused it with, if they did.
     ///
     /// # Errors
@@ -122,9 +131,9 @@ impl Lockstep {
             return Ok(None);
         }
         let images = self.store().state().next_checkpoint;
-        let theirs = self.on_engine(step);
+        let theirs = self.engine().run(step);
         self.reference.times_differ = self.store().state().next_checkpoint != images;
-        let first = theirs.as_ref().ok().copied().flatten().unwrap_or(0);
+        let first = theirs.as_ref().ok().and_then(|ran| ran.first).unwrap_or(0);
         let ours = on_reference(&mut self.reference, step, first);
         match (ours, theirs) {
             (Ok(()), Ok(_)) => Ok(None),
@@ -150,8 +159,9 @@ impl Lockstep {
         }
         let options = open_options(self.state_every, from_start);
         let store = Store::open(self.disk.clone(), self.clock.clone(), options).map_err(|e| format!("open: {e}"))?;
-        let recovery = &store.opening().recovery;
-        if recovery.torn.is_some() || recovery.damage.is_some() {
+        if let Some(recovery) = &store.opening().recovery
+            && (recovery.torn.is_some() || recovery.damage.is_some())
+        {
             return Err(format!("nothing was lost, but recovery says {recovery:?}"));
         }
         self.store = Some(store);

@@ -122,7 +122,6 @@ impl Reference {
         }
         let gone = self.volumes.remove(&volume).expect("looked up above");
         self.removed_volumes.insert(volume, gone);
-        self.handles.retain(|(v, _), _| *v != volume);
         self.changed(vec![volume], What::VolumeRemoved { volume });
         Ok(())
     }
@@ -263,10 +262,9 @@ impl Reference {
         Ok(())
     }
 
-    /// Copies a tree over the live one. Handles are of the tree that went.
+    /// Copies a tree over the live one. What only handles kept in that one is gone.
     pub(super) fn go_back(&mut self, volume: VolumeNumber, mut tree: Tree) {
         tree.drop_orphans();
-        self.handles.retain(|(v, _), _| *v != volume);
         self.volumes.get_mut(&volume).expect("the caller looked it up").live = tree;
     }
 

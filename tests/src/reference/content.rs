@@ -49,8 +49,8 @@ impl Reference {
     /// # Errors
     /// `not-found`, `is-a-directory`, `invalid`, `too-large`.
     pub fn write(&mut self, volume: VolumeNumber, ino: Ino, offset: u64, data: &[u8]) -> Result<(), Refused> {
-        self.check_file(volume, ino)?;
         let end = offset.checked_add(data.len() as u64).filter(|e| *e <= MAX_FILE_SIZE).ok_or("too-large")?;
+        self.check_file(volume, ino)?;
         if data.is_empty() {
             return Ok(());
         }
@@ -75,39 +75,46 @@ impl Reference {
         if to > MAX_FILE_SIZE {
             return Err("too-large");
         }
+        let version = self.next_version;
         let (size, blocks) = self.file(volume, ino)?;
         *size = to;
         blocks.retain(|block, _| *block < to.div_ceil(BLOCK));
         let within = (to % BLOCK) as usize;
-        if to < before && within > 0 && blocks.contains_key(&(to / BLOCK)) {
-            self.put(volume, ino, to / BLOCK, within, &vec![0; BLOCK as usize - within])?;
+        if to < before
+            && within > 0
+            && let Some(last) = blocks.get_mut(&(to / BLOCK))
+        {
+            // The block with the new end is written again, even where nothing but zeros is left of it.
+            last.version = version;
+            last.bytes[within..].fill(0);
+            self.next_version += 1;
         }
         Ok(())
     }
 
-    /// Zeros a range; the file grows only where `grow`.
+    /// Zeros a range; the file grows only where `grow`, else what lies past its end does not matter.
     ///
     /// # Errors
-    /// As [`Reference::write`]; `invalid` for an empty range.
+    /// As [`Reference::write`].
     pub fn zero(&mut self, volume: VolumeNumber, ino: Ino, offset: u64, length: u64, grow: bool) -> Result<(), Refused> {
-        let before = self.check_file(volume, ino)?;
-        if length == 0 {
-            return Err("invalid");
+        let end = offset.checked_add(length).filter(|e| *e <= MAX_FILE_SIZE);
+        if grow && end.is_none() {
+            return Err("too-large");
         }
-        let end = offset.checked_add(length).filter(|e| *e <= MAX_FILE_SIZE).ok_or("too-large")?;
+        let size = self.check_file(volume, ino)?;
+        let end = if grow { offset + length } else { offset.saturating_add(length).min(size) };
+        if offset >= end {
+            return Ok(());
+        }
         let (_, blocks) = self.file(volume, ino)?;
         let touched: Vec<u64> = blocks.range(offset / BLOCK..end.div_ceil(BLOCK)).map(|(b, _)| *b).collect();
         for block in touched {
             let from = offset.max(block * BLOCK);
-            let upto = end.min(before.max(end)).min((block + 1) * BLOCK);
-            if from < upto {
-                self.put(volume, ino, block, (from % BLOCK) as usize, &vec![0; (upto - from) as usize])?;
-            }
+            let upto = end.min((block + 1) * BLOCK);
+            self.put(volume, ino, block, (from % BLOCK) as usize, &vec![0; (upto - from) as usize])?;
         }
-        if grow {
-            let (size, _) = self.file(volume, ino)?;
-            *size = (*size).max(end);
-        }
+        let (size, _) = self.file(volume, ino)?;
+        *size = (*size).max(end);
         Ok(())
     }
 
@@ -140,15 +147,16 @@ impl Reference {
         length: u64,
     ) -> Result<u64, Refused> {
         let source_size = self.check_file(volume, from)?;
-        self.check_file(volume, to)?;
         let length = length.min(source_size.saturating_sub(from_offset));
+        let overlap = from_offset < to_offset.saturating_add(length) && to_offset < from_offset.saturating_add(length);
+        if from == to && overlap {
+            return Err("invalid");
+        }
+        let end = to_offset.checked_add(length).filter(|e| *e <= MAX_FILE_SIZE).ok_or("too-large")?;
         if length == 0 {
             return Ok(0);
         }
-        let end = to_offset.checked_add(length).filter(|e| *e <= MAX_FILE_SIZE).ok_or("too-large")?;
-        if from == to && from_offset < end && to_offset < from_offset + length {
-            return Err("invalid");
-        }
+        self.check_file(volume, to)?;
         let alike = from_offset % BLOCK == to_offset % BLOCK;
         let source = self.volume(volume)?.live.nodes[&from].clone();
         let mut at = 0;

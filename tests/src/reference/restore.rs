@@ -35,7 +35,7 @@ impl Reference {
     /// Rolls back files.
     ///
     /// # Errors
-    /// `not-found`, `not-allowed`, `invalid`, `exists` and `not-a-directory` where something else has the name now.
+    /// `not-found`, `not-allowed`, `invalid`, `exists` where something else has the name now.
     pub fn rollback_files(
         &mut self,
         volume: VolumeNumber,
@@ -119,7 +119,7 @@ impl Restore<'_> {
     fn path(&mut self, path: &[u8]) -> Result<(), Refused> {
         let parts: Vec<&[u8]> = path.split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".").collect();
         if parts.contains(&&b".."[..]) {
-            return Err("not-found");
+            return Err("invalid");
         }
         let Some(target) = self.image.lookup(path) else {
             return self.newer_path(path, &parts);
@@ -218,7 +218,10 @@ impl Restore<'_> {
                 Ok(())
             }
             Some(at) if Some(&at) == self.reborn.get(&target) => Ok(()),
-            Some(at) if self.may_stand_in(at, target) && self.live.nodes[&at].same_kind(&then) => {
+            Some(at) if self.live.nodes[&at].same_kind(&then) && self.may_stand_in(at, target) => {
+                if !then.is_file() && self.live.nodes[&at].kind != then.kind {
+                    return Err("exists");
+                }
                 if self.rollback.attributes {
                     self.attributes(target, at);
                 }
@@ -253,8 +256,7 @@ impl Restore<'_> {
         match self.live.child(dir, name) {
             None => Ok(self.make(target, dir, name, self.image.nodes[&target].clone())),
             Some(at) if Some(&at) == self.reborn.get(&target) => Ok(at),
-            Some(at) if !self.live.nodes[&at].is_dir() => Err("not-a-directory"),
-            Some(at) if self.may_stand_in(at, target) => Ok(at),
+            Some(at) if self.live.nodes[&at].is_dir() && self.may_stand_in(at, target) => Ok(at),
             Some(_) => Err("exists"),
         }
     }

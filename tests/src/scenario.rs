@@ -1,0 +1,212 @@
+//! A scenario: a random history once resolved to steps, that can be run again and again on disks that fail, with the state of every
+//! commit boundary remembered by its digest.
+
+use crate::history::{Profile, Step, choose, dice};
+use crate::lockstep::{BEGIN, Depth, EngineSide, Lockstep, Pairs, SEGMENT_SIZE, actor, fresh_digest, open_options};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use strand_engine::fold::fold_prefix;
+use strand_engine::{Error, Fileset, InitOptions, ManualClock, Seq, State, Store, StoreId};
+use strand_journal::disk::{Disk, FaultyDisk};
+
+/// Events between two state files of a scenario.
+const STATE_EVERY: u64 = 30;
+
+/// A scenario.
+pub struct Scenario {
+    steps: Vec<Step>,
+    inos: Pairs,
+    capacity: Option<u64>,
+    /// The digest at every commit boundary of the undisturbed run.
+    pub boundaries: BTreeMap<Seq, u128>,
+    /// The disk calls of the undisturbed run.
+    pub calls: u64,
+}
+
+/// How far a run came.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Everything up to here was acknowledged.
+    pub acknowledged: Seq,
+    /// Whether the store was made, by its own account.
+    pub made: bool,
+    /// The kind of the first failure that was no refusal of the undisturbed run.
+    pub failed: Option<&'static str>,
+    /// The digest after each step that was done.
+    pub digests: BTreeMap<Seq, u128>,
+}
+
+impl Scenario {
+    /// A random scenario of a seed.
+    ///
+    /// # Panics
+    /// Where the undisturbed run fails: the model test says why.
+    #[must_use]
+    pub fn random(seed: u64, length: usize) -> Self {
+        let disk = FaultyDisk::new(seed);
+        let mut lockstep = Lockstep::new(Arc::new(disk), 0).expect("a healthy disk");
+        let mut steps = Vec::new();
+        for (turn, die) in dice(seed, length).into_iter().enumerate() {
+            let step = if turn % 4 == 3 { Step::Sync } else { choose(die, &lockstep.reference, Profile::Plain) };
+            if matches!(step, Step::OpenHandle { .. } | Step::CloseHandle { .. }) || goes_back_to_a_position(&step) {
+                continue;
+            }
+            let refused = lockstep.step(&step).unwrap_or_else(|e| panic!("scenario {seed}: {step:?}: {e}"));
+            lockstep.compare(Depth::Sampled(u64::MAX)).unwrap_or_else(|e| panic!("scenario {seed}: after {step:?}: {e}"));
+            if refused.is_none() {
+                steps.push(step);
+            }
+        }
+        Self::of(steps, lockstep.inos().clone(), None)
+    }
+
+    /// A scenario of given steps, on a store of at most so many bytes.
+    ///
+    /// # Panics
+    /// Where the undisturbed run fails.
+    #[must_use]
+    pub fn of(steps: Vec<Step>, inos: Pairs, capacity: Option<u64>) -> Self {
+        let mut scenario = Self { steps, inos, capacity, boundaries: BTreeMap::new(), calls: 0 };
+        let disk = FaultyDisk::new(0);
+        let (outcome, store) = scenario.run(&disk);
+        assert_eq!(outcome.failed, None, "an undisturbed run");
+        let store = store.expect("an undisturbed run");
+        store.sync().expect("a healthy disk");
+        scenario.calls = disk.calls();
+        scenario.boundaries = boundaries(&store).expect("a healthy journal");
+        scenario
+    }
+
+    /// The disk of a store that went through all steps and was closed.
+    ///
+    /// # Panics
+    /// Never on a healthy disk.
+    #[must_use]
+    pub fn closed_disk(&self) -> FaultyDisk {
+        let disk = FaultyDisk::new(0);
+        let (_, store) = self.run(&disk);
+        store.expect("a healthy disk").close().expect("a healthy disk");
+        disk
+    }
+
+    /// Runs it on a disk that may fail, to its end or its first failure. The store is given back as it is then.
+    pub fn run(&self, disk: &FaultyDisk) -> (Outcome, Option<Store>) {
+        let mut outcome = Outcome::default();
+        let store = match self.make(disk) {
+            Ok(store) => store,
+            Err(error) => {
+                outcome.failed = Some(error.kind().name());
+                return (outcome, None);
+            }
+        };
+        outcome.made = true;
+        outcome.acknowledged = 1;
+        let actor = actor("model");
+        for step in &self.steps {
+            match (EngineSide { store: &store, actor: &actor, inos: &self.inos }).run(step) {
+                Ok(ran) => outcome.acknowledged = outcome.acknowledged.max(ran.acknowledged.unwrap_or(0)),
+                Err(error) => {
+                    outcome.failed = Some(error.kind().name());
+                    return (outcome, Some(store));
+                }
+            }
+        }
+        (outcome, Some(store))
+    }
+
+    /// Runs all its steps, whatever fails, with the digest after each remembered.
+    pub fn run_on(&self, disk: &FaultyDisk, mut on: impl FnMut(&Store, &Step, &Result<(), Error>)) -> (Outcome, Option<Store>) {
+        let mut outcome = Outcome::default();
+        let store = match self.make(disk) {
+            Ok(store) => store,
+            Err(error) => {
+                outcome.failed = Some(error.kind().name());
+                return (outcome, None);
+            }
+        };
+        outcome.made = true;
+        outcome.acknowledged = 1;
+        let actor = actor("model");
+        for step in &self.steps {
+            let ran = EngineSide { store: &store, actor: &actor, inos: &self.inos }.run(step);
+            if let Ok(ran) = &ran {
+                outcome.acknowledged = outcome.acknowledged.max(ran.acknowledged.unwrap_or(0));
+            }
+            let state = store.state();
+            outcome.digests.insert(state.boundary, fresh_digest(&state));
+            let ran = ran.map(|_| ());
+            if let Err(error) = &ran {
+                outcome.failed.get_or_insert(error.kind().name());
+            }
+            on(&store, step, &ran);
+        }
+        (outcome, Some(store))
+    }
+
+    fn make(&self, disk: &FaultyDisk) -> Result<Store, Error> {
+        let clock = Arc::new(ManualClock::new(BEGIN));
+        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+        let options = InitOptions { segment_size: SEGMENT_SIZE, capacity: self.capacity, store: StoreId([7; 16]) };
+        drop(Store::init(disk.clone(), clock.clone(), options, &actor("model"))?);
+        Store::open(disk, clock, open_options(STATE_EVERY, false))
+    }
+}
+
+/// Numbers in a journal are the same in every run of a scenario only up to the first disturbance, so steps that name one are left out.
+fn goes_back_to_a_position(step: &Step) -> bool {
+    format!("{step:?}").contains("Position(")
+}
+
+/// Opens a store as a later process would.
+///
+/// # Errors
+/// What the engine says.
+pub fn reopen(disk: &FaultyDisk, ignore_state_files: bool) -> Result<Store, Error> {
+    let clock = Arc::new(ManualClock::new(BEGIN + 60_000_000_000));
+    Store::open(Arc::new(disk.clone()), clock, open_options(0, ignore_state_files))
+}
+
+/// The digest at every commit boundary of a store's journal.
+///
+/// # Errors
+/// What the fold says.
+pub fn boundaries(store: &Store) -> Result<BTreeMap<Seq, u128>, Error> {
+    let mut found = BTreeMap::new();
+    let mut remember = |state: &State| {
+        if state.seq == state.boundary {
+            found.insert(state.seq, fresh_digest(state));
+        }
+    };
+    let last = fold_prefix(&store.journal().reader(), None, &mut |state, _| remember(state))?;
+    remember(&last);
+    Ok(found)
+}
+
+/// Reads every byte that any tree of the store maps; each is checked against its crc32 on the way.
+///
+/// # Errors
+/// The first block that is not what was written, with the place.
+pub fn read_everything(store: &Store) -> Result<u64, String> {
+    let state = store.state();
+    let mut bytes = 0;
+    for (id, volume) in &state.volumes {
+        bytes += read_tree(store, &volume.live).map_err(|e| format!("volume {id}: {e}"))?;
+        for (checkpoint, image) in &volume.images {
+            bytes += read_tree(store, &image.root).map_err(|e| format!("volume {id}, checkpoint {checkpoint}: {e}"))?;
+        }
+    }
+    Ok(bytes)
+}
+
+fn read_tree(store: &Store, tree: &Fileset) -> Result<u64, String> {
+    let mut buffer = vec![0; 4096];
+    let mut bytes = 0;
+    for (ino, inode) in tree.inodes.iter() {
+        let Some(file) = inode.file() else { continue };
+        for (block, _) in file.map.iter() {
+            let ino = strand_engine::Ino(ino);
+            bytes += store.read(tree, ino, block * 4096, &mut buffer).map_err(|e| format!("inode {ino}, block {block}: {e}"))? as u64;
+        }
+    }
+    Ok(bytes)
+}
