@@ -194,7 +194,7 @@ fn remove(context: &mut Context, args: Names) -> Outcome {
     let owned: u64 = chosen.iter().map(|c| whole(&state, c).ledger.owned()).sum();
     let noun = if chosen.len() == 1 { "the checkpoint" } else { "the checkpoints" };
     let what = format!("remove {noun} {}", context::list(args.names.iter().map(String::as_str)));
-    confirm(context, &what, &format!("what they own is {}", units::blocks_size(owned)))?;
+    confirm(context, &what, &format!("{} {}", if chosen.len() == 1 { "it owns" } else { "they own" }, units::blocks_size(owned)))?;
     let mut removed = Vec::new();
     for c in &chosen {
         let before = store.state();

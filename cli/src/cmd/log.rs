@@ -5,7 +5,7 @@ use crate::context::{Context, checkpoint, list, volume_or_only};
 use crate::error::{Outcome, refuse};
 use crate::interrupt::{self, Listening};
 use crate::names::nearest;
-use crate::output::table::{Align, Table};
+use crate::output::table::{Align, Table, terminal_width};
 use crate::output::{units, words};
 use crate::time;
 use crate::view;
@@ -40,8 +40,9 @@ pub(crate) fn run(context: &mut Context, args: Log) -> Outcome {
         }
         return Ok(());
     }
+    let mut day = None;
     for row in rows(&store, &filter).take(limit) {
-        row_line(context, &row?)?;
+        row_line(context, &row?, &mut day)?;
     }
     Ok(())
 }
@@ -102,33 +103,58 @@ fn check_kind(kind: &str) -> Outcome {
     }
 }
 
-fn row_line(context: &mut Context, row: &Row) -> Outcome {
+/// Rows under the day they belong to; on a terminal a long row goes on under itself.
+fn row_line(context: &mut Context, row: &Row, day: &mut Option<jiff::civil::Date>) -> Outcome {
     if context.out.json {
         return context.out.object(row_json(row));
     }
-    let when = span(row.first_time, row.last_time);
+    let date = units::zoned(row.last_time).date();
+    if *day != Some(date) {
+        *day = Some(date);
+        let head = context.out.bold(&date.to_string());
+        context.out.line(head)?;
+    }
     let reason = if row.actor.reason.is_empty() { String::new() } else { format!("  # {}", units::path(row.actor.reason.as_bytes())) };
-    context.out.line(format!("{when}  {}{reason}  [{}]", units::path(row.text.as_bytes()), numbers(row.first_seq, row.last_seq)))
+    let head = format!("{:<11}  {:>8}  ", span(row.first_time, row.last_time), row.last_seq);
+    let text = format!("{}{reason}", units::path(row.text.as_bytes()));
+    if !context.out.terminal {
+        return context.out.line(format!("{head}{text}"));
+    }
+    let indent = head.chars().count();
+    for (i, line) in wrap(&text, terminal_width().saturating_sub(indent)).iter().enumerate() {
+        let head = if i == 0 { head.clone() } else { " ".repeat(indent) };
+        context.out.line(format!("{head}{line}"))?;
+    }
+    Ok(())
 }
 
-/// `2026-11-21 10:00:03–08`: the end names only what differs.
+/// Breaks a text at blanks into lines of at most `width` characters; a longer word stands alone.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// `10:00:03–08`: the end names only what differs from the start; the day stands above.
 fn span(first: EventTime, last: EventTime) -> String {
     let (a, b) = (units::zoned(first), units::zoned(last));
-    let start = units::short_time(first);
+    let end = b.strftime("%H:%M:%S").to_string();
     if a.date() != b.date() {
-        return format!("{start}–{}", units::short_time(last));
+        return format!("–{end}");
     }
-    if (a.hour(), a.minute()) != (b.hour(), b.minute()) {
-        return format!("{start}–{}", b.strftime("%H:%M:%S"));
+    if (a.hour(), a.minute(), a.second()) == (b.hour(), b.minute(), b.second()) {
+        return end;
     }
-    if a.second() != b.second() {
-        return format!("{start}–{}", b.strftime("%S"));
-    }
-    start
-}
-
-fn numbers(first: Seq, last: Seq) -> String {
-    if first == last { format!("seq {first}") } else { format!("seq {first}–{last}") }
+    let start = a.strftime("%H:%M:%S");
+    if (a.hour(), a.minute()) == (b.hour(), b.minute()) { format!("{start}–{}", b.strftime("%S")) } else { format!("{start}–{end}") }
 }
 
 fn row_json(row: &Row) -> Value {
@@ -226,4 +252,24 @@ fn which(moved: &Moved) -> String {
         .map(|r| if r.count == 1 { r.block.to_string() } else { format!("{}–{}", r.block, r.block + r.count - 1) })
         .collect();
     list(ranges.iter().map(String::as_str))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_shows_only_what_differs_at_its_end() {
+        const SECOND: u64 = 1_000_000_000;
+        let at = 1_790_000_000 * SECOND;
+        assert_eq!(span(at, at + 1).len(), 8);
+        assert_eq!(span(at, at + 5 * SECOND).chars().count(), 11);
+        assert!(span(at, at + 86_400 * SECOND).starts_with('–'));
+    }
+
+    #[test]
+    fn long_rows_break_at_blanks() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("abcdefghij k", 4), ["abcdefghij", "k"]);
+    }
 }

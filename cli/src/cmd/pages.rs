@@ -42,7 +42,7 @@ pub(crate) fn home(context: &mut Context) -> Outcome {
                 let volumes = units::counted(state.volumes.len() as u64, "volume");
                 Ok((path, well, format!("{health}; {volumes}, seq {}", state.boundary)))
             }
-            Err(crate::error::Failure::Refused(refusal)) => Err(format!("{} ({})", refusal.message, path.display())),
+            Err(crate::error::Failure::Refused(refusal)) => Err(refusal.to_string()),
             Err(other) => return Err(other),
         },
     };

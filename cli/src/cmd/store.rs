@@ -94,7 +94,7 @@ pub(crate) fn info(context: &mut Context) -> Outcome {
         return context.out.object(json!({
             "store": path, "id": file.store.to_string(), "format_version": FORMAT_VERSION, "created": units::json_time(file.created),
             "segment_size": file.segment_size, "capacity": file.capacity, "segments": space.segments, "used_bytes": space.used_bytes,
-            "free_bytes": space.free_blocks * 4096,
+            "free_bytes": free_bytes(&store),
             "position": state.boundary, "time": units::json_time(state.time), "epoch": head.epoch, "flushed": head.flushed, "chain": head.chain.to_string(),
             "clean": is_clean(opening), "state_file": opening.state_file, "folded_events": opening.folded,
         }));
@@ -109,7 +109,7 @@ pub(crate) fn info(context: &mut Context) -> Outcome {
         ("created", units::time(file.created)),
         ("capacity", capacity),
         ("used", format!("{} in {} of {}", units::size(space.used_bytes), units::counted(space.segments, "segment"), units::size(file.segment_size))),
-        ("free", units::blocks_size(space.free_blocks)),
+        ("free", units::size(free_bytes(&store))),
         ("position", words::position(state.boundary, state.time)),
         ("flushed", format!("seq {}", head.flushed)),
         ("epoch", head.epoch.to_string()),
@@ -120,6 +120,15 @@ pub(crate) fn info(context: &mut Context) -> Outcome {
         context.out.line(format!("{label:<11} {text}"))?;
     }
     Ok(())
+}
+
+/// Bytes that may still be placed: what the segments at hand have, and what capacity and disk let it grow by.
+fn free_bytes(store: &Store) -> u64 {
+    let space = store.journal().space();
+    let at_hand = space.segments.saturating_mul(space.segment_size).saturating_sub(space.used_bytes);
+    let disk = store.disk().free_bytes().unwrap_or(0);
+    let may_grow = space.capacity.map_or(u64::MAX, |c| c.saturating_sub(space.segments.saturating_mul(space.segment_size)));
+    at_hand.saturating_add(disk.min(may_grow))
 }
 
 fn is_clean(opening: &Opening) -> bool {
@@ -156,7 +165,7 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
     if context.out.json {
         let volumes: Vec<Value> = state.volumes.values().map(|v| volume::as_json(&state, v)).collect();
         context.out.object(json!({
-            "store": path, "healthy": well, "health": health, "used_bytes": space.used_bytes, "free_bytes": space.free_blocks * 4096,
+            "store": path, "healthy": well, "health": health, "used_bytes": space.used_bytes, "free_bytes": free_bytes(&store),
             "capacity": space.capacity, "position": state.boundary, "time": units::json_time(state.time), "volumes": volumes,
             "last_checkpoint": last.map(|c| json!({"name": c.name.as_ref(), "seq": c.seq, "time": units::json_time(c.time)})),
             "undo": undo.map(|c| json!({"seq": c.seq, "what": change(&state, c)})),
@@ -166,7 +175,7 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
     let health = context.out.tinted(well, &health);
     context.out.line(format!("store     {path}: {health}"))?;
     let of = space.capacity.map_or_else(String::new, |c| format!(" of {}", units::size(c)));
-    context.out.line(format!("space     {}{of} used, {} free", units::size(space.used_bytes), units::blocks_size(space.free_blocks)))?;
+    context.out.line(format!("space     {}{of} used, {} free", units::size(space.used_bytes), units::size(free_bytes(&store))))?;
     context.out.line(format!("position  {}", words::position(state.boundary, state.time)))?;
     let last = last.map_or_else(|| "none".into(), |c| format!("{}, {}", c.name, units::time(c.time)));
     context.out.line(format!("last checkpoint  {last}"))?;

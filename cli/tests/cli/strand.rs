@@ -163,6 +163,8 @@ pub(crate) fn golden(name: &str, text: &str) {
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[RFC3339]"),
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? \+00:00", "[TIME]"),
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(–(\d\d:)*\d\d)?", "[TIME]"),
+        (r"(?m)^\d\d:\d\d:\d\d(–(\d\d:)*\d\d)? *  ( *\d+  )", "[CLOCK] $3"),
+        (r"(?m)^\d{4}-\d\d-\d\d$", "[DAY]"),
         (r"strand\[\d+\]", "strand[PID]"),
         (r#""(pid|uid|gid|started)":\d+"#, r#""$1":[N]"#),
         (r"uid \d+, gid \d+", "uid [N], gid [N]"),
