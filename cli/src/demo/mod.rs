@@ -13,7 +13,6 @@ use crate::error::{Outcome, on_path, refuse};
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 use story::Story;
 use strand_engine::{Actor, Kind, Refusal};
@@ -39,19 +38,19 @@ pub(crate) struct DemoOptions {
 /// defect of the program), [`Kind::Interrupted`], and what the store refuses.
 pub(crate) fn run(options: DemoOptions, out: &mut dyn Write) -> Outcome {
     let _listening = crate::interrupt::Listening::start();
-    let temporary = match &options.keep {
-        Some(_) => None,
-        None => Some(
-            tempfile::Builder::new()
-                .prefix("strand-demo-")
-                .tempdir()
-                .map_err(on_path("make a directory in", &std::env::temp_dir()))?,
-        ),
+    // The temporary directory goes when this function ends, however it ends.
+    let (dir, _temporary) = match &options.keep {
+        Some(dir) => (prepared(dir)?, None),
+        None => {
+            let made = tempfile::Builder::new().prefix("strand-demo-").tempdir();
+            let made = made.map_err(on_path("make a directory in", &std::env::temp_dir()))?;
+            (made.path().to_owned(), Some(made))
+        }
     };
-    let dir = match (&options.keep, &temporary) {
-        (Some(dir), _) => prepared(dir)?,
-        (None, Some(temporary)) => temporary.path().to_owned(),
-        (None, None) => unreachable!("a directory is kept or temporary"),
+    let stays = if options.keep.is_some() {
+        "the store stays"
+    } else {
+        "the temporary store is removed"
     };
 
     let started = Instant::now();
@@ -59,14 +58,7 @@ pub(crate) fn run(options: DemoOptions, out: &mut dyn Write) -> Outcome {
     teller.heading("strand demo: a real SQLite database, wrecked and brought back")?;
     let mut story = Story::begin(&dir, options.keep.is_some(), options.actor)?;
     for step in story::STEPS {
-        crate::interrupt::check(
-            "telling the demo",
-            if options.keep.is_some() {
-                "the store stays"
-            } else {
-                "the temporary store is removed"
-            },
-        )?;
+        crate::interrupt::check("telling the demo", stays)?;
         let step = step(&mut story)?;
         teller.step(&step)?;
     }

@@ -66,7 +66,7 @@ impl VolumeFiles {
         })
     }
 
-    /// Says whether a regular file has this path. An empty one counts as missing for SQLite (it may be a leftover of a crash).
+    /// Says whether something has this path. An empty file counts as missing, as SQLite's own VFS has it: it may be the leftover of a crash.
     pub(crate) fn exists(&self, path: &[u8]) -> Result<bool, Refusal> {
         let volume = self.now()?;
         let inode = volume
@@ -194,7 +194,7 @@ impl VolumeFile {
             .map_err(refusal)
     }
 
-    /// Writes at `offset`: one commit, all or none, durable after [`Self::sync`].
+    /// Writes at `offset`; a write of one block is one commit, all or none. Durable after [`Self::sync`].
     ///
     /// # Errors
     /// [`Kind::NoSpace`], [`Kind::Stale`] after a rollback, and what else the engine refuses.
@@ -297,7 +297,9 @@ impl VolumeFile {
 impl Drop for VolumeFile {
     fn drop(&mut self) {
         self.unlock(Level::None);
+        // After a rollback the name may be another file's.
         if self.delete_on_close
+            && !self.has_moved()
             && let Err(refused) = self.files.remove(&self.actor, &self.path, false)
         {
             tracing::debug!(%refused, "a temporary file stays");
