@@ -33,6 +33,7 @@ impl Error {
                 JournalKind::Damaged => Kind::Damaged,
                 JournalKind::ReadOnly => Kind::ReadOnly,
                 JournalKind::TooLarge => Kind::TooLarge,
+                _ if disk_is_full(error) => Kind::NoSpace,
                 _ => Kind::Io,
             },
         }
@@ -81,6 +82,12 @@ impl Error {
             }
         }
     }
+}
+
+/// A disk that is full while segments or state files are made: a refusal like any other for want of room.
+fn disk_is_full(error: &JournalError) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error, JournalError::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
 }
 
 impl fmt::Display for Error {

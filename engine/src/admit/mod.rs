@@ -41,8 +41,14 @@ fn judge(state: &State, placed: &Placed<'_>, views: &Views) -> Admitted {
         placed.crcs.len() == 0 || matches!(placed.event, Event::Written { .. }),
         "it carries blocks that its kind does not have",
     )?;
-    let opens = matches!(placed.event, Event::StoreCreated { .. } | Event::ActorSeen { .. });
-    require(state.created.is_some() || opens, "a store begins with its creation")?;
+    let opens = matches!(
+        placed.event,
+        Event::StoreCreated { .. } | Event::ActorSeen { .. }
+    );
+    require(
+        state.created.is_some() || opens,
+        "a store begins with its creation",
+    )?;
     match placed.event {
         Event::StoreCreated { program } => {
             require(state.created.is_none(), "a store is created once")?;

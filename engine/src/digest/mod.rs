@@ -141,7 +141,10 @@ impl Pass {
         let old = self.old.remove(&volume.id).unwrap_or_default();
         let mut new = VolumeSums::default();
         if let Some(origin) = &volume.origin {
-            let near = old.origin.as_ref().or_else(|| source_tree(&self.new, origin.source));
+            let near = old
+                .origin
+                .as_ref()
+                .or_else(|| source_tree(&self.new, origin.source));
             new.origin = Some(TreeSum::of(&origin.root, near, &mut self.entries));
         }
         let mut sum = 0u128;

@@ -66,10 +66,9 @@ fn rebuilt(inode: &Inode) -> Inode {
         }
         Body::Dir(names) => {
             let mut other = Names::new();
-            names
-                .iter()
-                .rev()
-                .for_each(|(name, ino)| drop(other.insert(name.to_vec().into(), *ino)));
+            names.iter().rev().for_each(|(name, ino)| {
+                other.insert(name.to_vec().into(), *ino);
+            });
             other.insert(bytes("detour"), Ino(3));
             other.remove(&bytes("detour"));
             Body::Dir(other)
@@ -212,9 +211,15 @@ fn any_single_change_changes_the_digest() {
         |s| s.next_checkpoint.0 += 1,
         |s| s.next_actor.0 += 1,
         |s| s.created = None,
-        |s| drop(s.actors.remove(&ActorId(1))),
-        |s| drop(s.volume_names.remove("data")),
-        |s| drop(s.checkpoint_names.remove("first")),
+        |s| {
+            s.actors.remove(&ActorId(1));
+        },
+        |s| {
+            s.volume_names.remove("data");
+        },
+        |s| {
+            s.checkpoint_names.remove("first");
+        },
         |s| {
             Arc::make_mut(
                 s.checkpoints
@@ -231,7 +236,9 @@ fn any_single_change_changes_the_digest() {
             )
             .note = "x".into()
         },
-        |s| drop(s.removed_checkpoints.clear()),
+        |s| {
+            s.removed_checkpoints.clear();
+        },
         |s| Arc::make_mut(s.changes.get_mut(0).expect("it is there")).undone = Some(None),
         |s| {
             Arc::make_mut(s.changes.get_mut(0).expect("it is there")).what =
@@ -242,8 +249,12 @@ fn any_single_change_changes_the_digest() {
         |s| data(s).changed += 1,
         |s| data(s).live.blocks += 1,
         |s| data(s).live.root = Ino(2),
-        |s| drop(data(s).live.orphans.insert(Ino(2))),
-        |s| drop(data(s).spread.insert(77, [].into())),
+        |s| {
+            data(s).live.orphans.insert(Ino(2));
+        },
+        |s| {
+            data(s).spread.insert(77, [].into());
+        },
         |s| {
             data(s)
                 .images
@@ -268,7 +279,9 @@ fn any_single_change_changes_the_digest() {
                 .root
                 .blocks += 1
         },
-        |s| drop(data(s).removed_images.clear()),
+        |s| {
+            data(s).removed_images.clear();
+        },
         |s| pending(s).scope += 1,
         |s| pending(s).cause = Cause::Reset,
         |s| pending(s).after = None,
@@ -284,8 +297,16 @@ fn any_single_change_changes_the_digest() {
         |s| inode(s, |i| i.ctime += 1),
         |s| inode(s, |i| i.parent.0 += 1),
         |s| inode(s, |i| i.body = Body::Fifo),
-        |s| map(s, |m| drop(m.remove(5))),
-        |s| map(s, |m| drop(m.insert(30, BlockRef::new(BlockAddr(99), 5)))),
+        |s| {
+            map(s, |m| {
+                m.remove(5);
+            })
+        },
+        |s| {
+            map(s, |m| {
+                m.insert(30, BlockRef::new(BlockAddr(99), 5));
+            })
+        },
         |s| {
             map(s, |m| {
                 m.update(5, |v| *v = BlockRef::new(v.addr(), v.crc() ^ 1))

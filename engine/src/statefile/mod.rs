@@ -6,8 +6,12 @@
 //! caller takes the one before, or folds from the start. `docs/format.md` gives the bytes.
 
 mod chunk;
+#[cfg(test)]
+mod crash_tests;
 mod decode;
 mod encode;
+#[cfg(test)]
+mod fault_tests;
 #[cfg(test)]
 pub(crate) mod history;
 mod record;

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::event::Actor;
 use crate::fold::{Folder, fold_from};
 use crate::ids::Seq;
+use crate::refusal::{Kind, Refusal};
 use crate::state::State;
 use crate::statefile;
 use crate::views::Views;
@@ -123,12 +124,7 @@ impl Store {
             opening,
             OpenOptions::read_write(),
         );
-        store.run(
-            actor,
-            Command::CreateStore {
-                program: concat!("strand ", env!("CARGO_PKG_VERSION")).to_owned(),
-            },
-        )?;
+        store.run(actor, create_store())?;
         Ok(store)
     }
 
@@ -203,6 +199,7 @@ impl Store {
                 damage,
             };
             let store = Self::assemble(disk, clock, journal, state, opening, options);
+            store.finish_creation()?;
             store.drop_orphans()?;
             return Ok(store);
         }
@@ -241,6 +238,14 @@ impl Store {
             write_blocks,
             state_files,
         }
+    }
+
+    /// A crash while the store was made may have left a journal without its first event.
+    fn finish_creation(&self) -> Result<(), Error> {
+        if self.options.access == Access::ReadOnly || self.state().created.is_some() {
+            return Ok(());
+        }
+        self.run(&Actor::program(), create_store()).map(|_| ())
     }
 
     /// Files whose last name went while a handle of the last run kept them: the handles are gone.
@@ -313,6 +318,12 @@ impl Store {
     }
 }
 
+fn create_store() -> Command {
+    Command::CreateStore {
+        program: concat!("strand ", env!("CARGO_PKG_VERSION")).to_owned(),
+    }
+}
+
 /// The newest state file below a position that loads.
 fn newest_state(
     disk: &dyn Disk,
@@ -343,7 +354,9 @@ pub(super) fn base_for(disk: &dyn Disk, journal: &Journal, first: Seq) -> (State
 }
 
 fn io(action: &'static str, error: &std::io::Error) -> Error {
-    crate::refusal::Refusal::new(crate::refusal::Kind::Io, format!("cannot {action}"))
+    let full = error.kind() == std::io::ErrorKind::StorageFull;
+    let kind = if full { Kind::NoSpace } else { Kind::Io };
+    Refusal::new(kind, format!("cannot {action}"))
         .why(error.to_string())
         .into()
 }
