@@ -30,5 +30,9 @@ impl Serialize for Anchor {
 #[must_use]
 pub fn anchor(store: &Store) -> Anchor {
     let end = store.journal().reader().end();
-    Anchor { seq: end.number.saturating_sub(1), chain: end.chain, time: end.time }
+    Anchor {
+        seq: end.number.saturating_sub(1),
+        chain: end.chain,
+        time: end.time,
+    }
 }

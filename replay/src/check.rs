@@ -63,11 +63,21 @@ pub fn replay_check(store: &Store, to: Option<Seq>) -> Result<ReplayReport, Erro
     let mut compare = |state: &State| {
         if let Some(recorded) = marks.digests.get(&state.seq) {
             let found = digest(state, &mut cache);
-            compared.push(DigestCheck { at: state.seq, recorded: hex(*recorded), found: hex(found) });
+            compared.push(DigestCheck {
+                at: state.seq,
+                recorded: hex(*recorded),
+                found: hex(found),
+            });
         }
     };
     let base = (State::empty(), reader.origin());
-    let folder = prefix::fold(&reader, base, marks.pins.clone(), Some(to), &mut |state, _| compare(state))?;
+    let folder = prefix::fold(
+        &reader,
+        base,
+        marks.pins.clone(),
+        Some(to),
+        &mut |state, _| compare(state),
+    )?;
     compare(&folder.state);
     if let Some(damage) = folder.damage() {
         return Err(damage.clone().into());
@@ -82,7 +92,8 @@ pub fn replay_check(store: &Store, to: Option<Seq>) -> Result<ReplayReport, Erro
         seconds: begun.elapsed().as_secs_f64(),
         digest: hex(found),
         compared,
-        equals_store: (own.seq == state.seq).then(|| digest(&own, &mut DigestCache::default()) == found),
+        equals_store: (own.seq == state.seq)
+            .then(|| digest(&own, &mut DigestCache::default()) == found),
     })
 }
 

@@ -84,10 +84,20 @@ pub fn diff(before: &Fileset, after: &Fileset) -> Vec<FileDiff> {
     let mut touched: BTreeMap<Ino, Links> = BTreeMap::new();
     for change in before.inodes.diff(&after.inodes) {
         touched.entry(Ino(change.key)).or_default();
-        names_changed(Ino(change.key), change.before.map(|i| &**i), change.after.map(|i| &**i), &mut touched);
+        names_changed(
+            Ino(change.key),
+            change.before.map(|i| &**i),
+            change.after.map(|i| &**i),
+            &mut touched,
+        );
     }
-    let mut comparison =
-        Comparison { before, after, paths_before: Paths::new(before.clone()), paths_after: Paths::new(after.clone()), found: Vec::new() };
+    let mut comparison = Comparison {
+        before,
+        after,
+        paths_before: Paths::new(before.clone()),
+        paths_after: Paths::new(after.clone()),
+        found: Vec::new(),
+    };
     for (ino, links) in touched {
         comparison.file(ino, &links);
     }
@@ -96,17 +106,44 @@ pub fn diff(before: &Fileset, after: &Fileset) -> Vec<FileDiff> {
     found
 }
 
-fn names_changed(dir: Ino, before: Option<&Inode>, after: Option<&Inode>, touched: &mut BTreeMap<Ino, Links>) {
-    let mut gone = |name: &Bytes, ino: Ino| touched.entry(ino).or_default().gone.push((dir, name.clone()));
+fn names_changed(
+    dir: Ino,
+    before: Option<&Inode>,
+    after: Option<&Inode>,
+    touched: &mut BTreeMap<Ino, Links>,
+) {
+    let mut gone = |name: &Bytes, ino: Ino| {
+        touched
+            .entry(ino)
+            .or_default()
+            .gone
+            .push((dir, name.clone()))
+    };
     match (before.and_then(Inode::names), after.and_then(Inode::names)) {
         (Some(before), Some(after)) => {
             for item in before.diff(after) {
                 match item {
-                    DiffItem::Add(name, ino) => touched.entry(*ino).or_default().new.push((dir, name.clone())),
-                    DiffItem::Remove(name, ino) => touched.entry(*ino).or_default().gone.push((dir, name.clone())),
+                    DiffItem::Add(name, ino) => touched
+                        .entry(*ino)
+                        .or_default()
+                        .new
+                        .push((dir, name.clone())),
+                    DiffItem::Remove(name, ino) => touched
+                        .entry(*ino)
+                        .or_default()
+                        .gone
+                        .push((dir, name.clone())),
                     DiffItem::Update { old, new } => {
-                        touched.entry(*old.1).or_default().gone.push((dir, old.0.clone()));
-                        touched.entry(*new.1).or_default().new.push((dir, new.0.clone()));
+                        touched
+                            .entry(*old.1)
+                            .or_default()
+                            .gone
+                            .push((dir, old.0.clone()));
+                        touched
+                            .entry(*new.1)
+                            .or_default()
+                            .new
+                            .push((dir, new.0.clone()));
                     }
                 }
             }
@@ -114,7 +151,11 @@ fn names_changed(dir: Ino, before: Option<&Inode>, after: Option<&Inode>, touche
         (Some(before), None) => before.iter().for_each(|(name, ino)| gone(name, *ino)),
         (None, Some(after)) => {
             for (name, ino) in after {
-                touched.entry(*ino).or_default().new.push((dir, name.clone()));
+                touched
+                    .entry(*ino)
+                    .or_default()
+                    .new
+                    .push((dir, name.clone()));
             }
         }
         (None, None) => {}
@@ -136,32 +177,55 @@ impl Comparison<'_> {
         let (before, after) = (before.as_deref(), after.as_deref());
         let ranges = ranges(before.and_then(Inode::file), after.and_then(Inode::file));
         let content = !ranges.is_empty() || file_size(before) != file_size(after);
-        let row = |path, kind, ranges| FileDiff { path, ino, kind, ranges, size_before: file_size(before), size_after: file_size(after) };
+        let row = |path, kind, ranges| FileDiff {
+            path,
+            ino,
+            kind,
+            ranges,
+            size_before: file_size(before),
+            size_after: file_size(after),
+        };
 
         // A name gained for a name lost is a rename; what remains on either side is a link made or removed.
-        let renames = if before.is_some() && after.is_some() { links.gone.len().min(links.new.len()) } else { 0 };
+        let renames = if before.is_some() && after.is_some() {
+            links.gone.len().min(links.new.len())
+        } else {
+            0
+        };
         let mut told = false;
         for ((from_dir, from), (to_dir, to)) in links.gone.iter().zip(&links.new).take(renames) {
-            if let (Some(from), Some(path)) = (self.paths_before.join(*from_dir, from), self.paths_after.join(*to_dir, to)) {
+            if let (Some(from), Some(path)) = (
+                self.paths_before.join(*from_dir, from),
+                self.paths_after.join(*to_dir, to),
+            ) {
                 let ranges = if told { Vec::new() } else { ranges.clone() };
-                self.found.push(row(path, DiffKind::Renamed { from }, ranges));
+                self.found
+                    .push(row(path, DiffKind::Renamed { from }, ranges));
                 told = true;
             }
         }
         for (dir, name) in links.gone.iter().skip(renames) {
             if let Some(path) = self.paths_before.join(*dir, name) {
-                self.found.push(FileDiff { size_after: 0, ..row(path, DiffKind::Removed, Vec::new()) });
+                self.found.push(FileDiff {
+                    size_after: 0,
+                    ..row(path, DiffKind::Removed, Vec::new())
+                });
             }
         }
         for (dir, name) in links.new.iter().skip(renames) {
             if let Some(path) = self.paths_after.join(*dir, name) {
                 let fresh = before.is_none() && !told;
                 let ranges = if fresh { ranges.clone() } else { Vec::new() };
-                self.found.push(FileDiff { size_before: 0, ..row(path, DiffKind::Added, ranges) });
+                self.found.push(FileDiff {
+                    size_before: 0,
+                    ..row(path, DiffKind::Added, ranges)
+                });
                 told |= fresh;
             }
         }
-        let (Some(before), Some(after)) = (before, after) else { return };
+        let (Some(before), Some(after)) = (before, after) else {
+            return;
+        };
         if told || self.after.orphans.contains(&ino) {
             return;
         }
@@ -182,7 +246,9 @@ fn file_size(inode: Option<&Inode>) -> u64 {
 
 /// A directory's times and link count follow its names, which are told on their own.
 fn attributes_differ(a: &Inode, b: &Inode) -> bool {
-    (a.mode, a.uid, a.gid) != (b.mode, b.uid, b.gid) || a.xattrs != b.xattrs || (!a.is_dir() && a.mtime != b.mtime)
+    (a.mode, a.uid, a.gid) != (b.mode, b.uid, b.gid)
+        || a.xattrs != b.xattrs
+        || (!a.is_dir() && a.mtime != b.mtime)
 }
 
 /// The ranges in which two contents of a file differ, ascending, in bytes.
@@ -203,8 +269,14 @@ pub fn ranges(before: Option<&FileBody>, after: Option<&FileBody>) -> Vec<RangeD
             _ => RangeKind::Changed,
         };
         match ranges.last_mut() {
-            Some(last) if last.kind == kind && last.offset + last.length == offset => last.length += length,
-            _ => ranges.push(RangeDiff { offset, length, kind }),
+            Some(last) if last.kind == kind && last.offset + last.length == offset => {
+                last.length += length
+            }
+            _ => ranges.push(RangeDiff {
+                offset,
+                length,
+                kind,
+            }),
         }
     }
     ranges

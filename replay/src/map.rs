@@ -5,7 +5,8 @@ use serde::Serialize;
 use std::sync::Arc;
 use strand_engine::owner::{maps, newest_image};
 use strand_engine::{
-    BLOCK, BlockRef, Cause, CheckpointId, Error, Event, FileBody, Ino, Place, Range, Seq, Shift, State, Store, Volume, VolumeId,
+    BLOCK, BlockRef, Cause, CheckpointId, Error, Event, FileBody, Ino, Place, Range, Seq, Shift,
+    State, Store, Volume, VolumeId,
 };
 
 /// A run of blocks with one answer.
@@ -73,7 +74,12 @@ impl CopyOuts {
     ///
     /// # Errors
     /// What reading the journal gives.
-    pub fn scan(store: &Store, volume: VolumeId, checkpoint: CheckpointId, ino: Ino) -> Result<Self, Error> {
+    pub fn scan(
+        store: &Store,
+        volume: VolumeId,
+        checkpoint: CheckpointId,
+        ino: Ino,
+    ) -> Result<Self, Error> {
         let state = store.state();
         let taken = state.checkpoints.get(&checkpoint).map_or(0, |c| c.seq);
         let mut found = Self::default();
@@ -84,16 +90,31 @@ impl CopyOuts {
                 break;
             }
             match event {
-                Event::CopiedOut { volume: v, checkpoint: c, cause, ino: i, ranges } if (v, c, i) == (volume, checkpoint, ino) => {
-                    found.ranges.extend(ranges.into_iter().map(|range| (CopyOut { seq, cause }, range)));
+                Event::CopiedOut {
+                    volume: v,
+                    checkpoint: c,
+                    cause,
+                    ino: i,
+                    ranges,
+                } if (v, c, i) == (volume, checkpoint, ino) => {
+                    found.ranges.extend(
+                        ranges
+                            .into_iter()
+                            .map(|range| (CopyOut { seq, cause }, range)),
+                    );
                 }
-                Event::Settled { volume: v, scope, shifts, .. } if v == volume => {
-                    if shifts.iter().any(|shift| reaches(shift, checkpoint)) {
-                        scopes.push(scope);
-                    }
+                Event::Settled {
+                    volume: v,
+                    scope,
+                    shifts,
+                    ..
+                } if v == volume && shifts.iter().any(|s| reaches(s, checkpoint)) => {
+                    scopes.push(scope);
                 }
                 // A scope stands before what counts it, so going back its count is met first.
-                Event::CopiedOutScope { volume: v, cause } if v == volume && scopes.contains(&seq) => {
+                Event::CopiedOutScope { volume: v, cause }
+                    if v == volume && scopes.contains(&seq) =>
+                {
                     found.bulk.push(CopyOut { seq, cause });
                 }
                 _ => {}
@@ -105,7 +126,10 @@ impl CopyOuts {
     /// How the version at `block` passed to the checkpoint; `None` where more than one bulk movement may have brought it.
     #[must_use]
     pub fn of(&self, block: u64) -> Option<CopyOut> {
-        let named = self.ranges.iter().find(|(_, r)| block >= r.block && block - r.block < r.count);
+        let named = self
+            .ranges
+            .iter()
+            .find(|(_, r)| block >= r.block && block - r.block < r.count);
         match (named, self.bulk.as_slice()) {
             (Some((copy_out, _)), _) => Some(*copy_out),
             (None, [only]) => Some(*only),
@@ -116,7 +140,9 @@ impl CopyOuts {
 
 fn reaches(shift: &Shift, checkpoint: CheckpointId) -> bool {
     match shift {
-        Shift::CopiedOut { to, .. } | Shift::HandedDown { to, .. } | Shift::HandedIn { to, .. } => *to == checkpoint,
+        Shift::CopiedOut { to, .. } | Shift::HandedDown { to, .. } | Shift::HandedIn { to, .. } => {
+            *to == checkpoint
+        }
         Shift::Released { .. } => false,
     }
 }
@@ -150,8 +176,13 @@ pub fn checkpoint_map(
             MapKind::SharedWithLive
         } else {
             match newest_image(&volume.images, &volume.spread, *version, place) {
-                Some(owner) if owner != checkpoint => MapKind::Via { checkpoint: name_of(state, owner) },
-                _ => MapKind::Own { copied_out: copy_outs.and_then(|c| c.of(block)), crcs: vec![version.crc()] },
+                Some(owner) if owner != checkpoint => MapKind::Via {
+                    checkpoint: name_of(state, owner),
+                },
+                _ => MapKind::Own {
+                    copied_out: copy_outs.and_then(|c| c.of(block)),
+                    crcs: vec![version.crc()],
+                },
             }
         };
         push(&mut map, block, 1, kind);
@@ -164,12 +195,17 @@ pub fn checkpoint_map(
 }
 
 fn is_live(volume: &Volume, live: Option<&FileBody>, version: BlockRef, place: Place) -> bool {
-    let here = live.and_then(|f| f.map.get(place.block)).is_some_and(|v| v.addr() == version.addr());
+    let here = live
+        .and_then(|f| f.map.get(place.block))
+        .is_some_and(|v| v.addr() == version.addr());
     here || maps(&volume.live, &volume.spread, version, place)
 }
 
 fn name_of(state: &State, checkpoint: CheckpointId) -> Arc<str> {
-    state.checkpoints.get(&checkpoint).map_or_else(|| format!("checkpoint {checkpoint}").into(), |c| c.name.clone())
+    state.checkpoints.get(&checkpoint).map_or_else(
+        || format!("checkpoint {checkpoint}").into(),
+        |c| c.name.clone(),
+    )
 }
 
 fn push(map: &mut Vec<MapRange>, block: u64, count: u64, kind: MapKind) {
@@ -178,7 +214,16 @@ fn push(map: &mut Vec<MapRange>, block: u64, count: u64, kind: MapKind) {
         return;
     };
     let same = match (&mut last.kind, &kind) {
-        (MapKind::Own { copied_out: a, crcs }, MapKind::Own { copied_out: b, crcs: more }) if a == b => {
+        (
+            MapKind::Own {
+                copied_out: a,
+                crcs,
+            },
+            MapKind::Own {
+                copied_out: b,
+                crcs: more,
+            },
+        ) if a == b => {
             crcs.extend_from_slice(more);
             true
         }

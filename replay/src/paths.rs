@@ -94,7 +94,10 @@ impl Paths {
             return None;
         }
         let tree = &self.tree;
-        self.everywhere.get_or_insert_with(|| all_links(tree)).get(&ino).cloned()
+        self.everywhere
+            .get_or_insert_with(|| all_links(tree))
+            .get(&ino)
+            .cloned()
     }
 
     fn name_in(&mut self, directory: Ino, ino: Ino) -> Option<Bytes> {
@@ -105,9 +108,15 @@ impl Paths {
         let searched = self.searched.entry(directory).or_default();
         *searched += 1;
         if *searched <= SEARCHES_BEFORE_TABLE {
-            return names.iter().find(|(_, child)| **child == ino).map(|(name, _)| name.clone());
+            return names
+                .iter()
+                .find(|(_, child)| **child == ino)
+                .map(|(name, _)| name.clone());
         }
-        let table: HashMap<Ino, Bytes> = names.iter().map(|(name, child)| (*child, name.clone())).collect();
+        let table: HashMap<Ino, Bytes> = names
+            .iter()
+            .map(|(name, child)| (*child, name.clone()))
+            .collect();
         let found = table.get(&ino).cloned();
         self.tables.insert(directory, table);
         found
@@ -118,7 +127,9 @@ fn all_links(tree: &Fileset) -> HashMap<Ino, (Ino, Bytes)> {
     let mut links = HashMap::new();
     for (directory, inode) in &tree.inodes {
         for (name, child) in inode.names().into_iter().flatten() {
-            links.entry(*child).or_insert_with(|| (Ino(directory), name.clone()));
+            links
+                .entry(*child)
+                .or_insert_with(|| (Ino(directory), name.clone()));
         }
     }
     links
@@ -154,7 +165,10 @@ fn push_hex(out: &mut String, byte: u8) {
 }
 
 /// Serializes bytes as [`text`].
-pub(crate) fn as_text<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_text<S: serde::Serializer>(
+    bytes: &[u8],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&text(bytes))
 }
 

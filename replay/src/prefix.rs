@@ -27,7 +27,9 @@ impl Marks {
                 self.digests.insert(*at, *digest);
             }
             Event::RolledBack { volumes, .. } => volumes.iter().for_each(|(_, source)| pin(source)),
-            Event::CloneCreated { source, .. } | Event::FileRestored { source, .. } | Event::FilesRolledBack { source, .. } => pin(source),
+            Event::CloneCreated { source, .. }
+            | Event::FileRestored { source, .. }
+            | Event::FilesRolledBack { source, .. } => pin(source),
             _ => {}
         }
     }

@@ -5,7 +5,8 @@ use crate::log::touch;
 use serde::Serialize;
 use std::sync::Arc;
 use strand_engine::{
-    Actor, ActorId, Error, Event, EventTime, FileBody, Fileset, Ino, Kind, Placed, Refusal, Seq, State, Store, VolumeId, fold,
+    Actor, ActorId, Error, Event, EventTime, FileBody, Fileset, Ino, Kind, Placed, Refusal, Seq,
+    State, Store, VolumeId, fold,
 };
 
 /// One version of a file.
@@ -33,19 +34,28 @@ pub struct Version {
 pub fn versions(store: &Store, volume: VolumeId, path: &[u8]) -> Result<Vec<Version>, Error> {
     let state = store.state();
     let shown = crate::paths::text(path);
-    let refuse = |kind, why: &str| Refusal::new(kind, format!("cannot list the versions of {shown}")).why(why);
+    let refuse = |kind, why: &str| {
+        Refusal::new(kind, format!("cannot list the versions of {shown}")).why(why)
+    };
     let Some(now) = state.volume(volume) else {
         return Err(refuse(Kind::NotFound, "there is no such volume").into());
     };
-    let trees = || std::iter::once(&now.live).chain(now.images.values().rev().map(|image| &image.root));
+    let trees =
+        || std::iter::once(&now.live).chain(now.images.values().rev().map(|image| &image.root));
     let Some((tree, ino)) = trees().find_map(|tree| Some((tree, tree.lookup(path)?))) else {
-        return Err(refuse(Kind::NotFound, "neither the live volume nor a checkpoint has it").into());
+        return Err(refuse(
+            Kind::NotFound,
+            "neither the live volume nor a checkpoint has it",
+        )
+        .into());
     };
     if tree.inode(ino).is_some_and(|inode| inode.is_dir()) {
         return Err(refuse(Kind::IsADirectory, "it is a directory").into());
     }
     let mut history = History::new(volume, path, ino);
-    let end = fold::fold_prefix(&store.journal().reader(), None, &mut |state, placed| history.event(state, placed))?;
+    let end = fold::fold_prefix(&store.journal().reader(), None, &mut |state, placed| {
+        history.event(state, placed)
+    })?;
     history.settle(&end);
     Ok(history.versions(&end))
 }
@@ -79,7 +89,15 @@ struct History<'a> {
 
 impl<'a> History<'a> {
     fn new(volume: VolumeId, path: &'a [u8], ino: Ino) -> Self {
-        Self { volume, path, ino, current: None, touched: None, found: Vec::new(), seen: 0 }
+        Self {
+            volume,
+            path,
+            ino,
+            current: None,
+            touched: None,
+            found: Vec::new(),
+            seen: 0,
+        }
     }
 
     fn event(&mut self, state: &State, placed: &Placed<'_>) {
@@ -93,7 +111,12 @@ impl<'a> History<'a> {
         }
         let (seq, time, actor) = (placed.seq, placed.time, placed.actor);
         if self.may_change(placed.event) {
-            self.touched = Some(Mark { seq, time, actor, kind: placed.event.kind() });
+            self.touched = Some(Mark {
+                seq,
+                time,
+                actor,
+                kind: placed.event.kind(),
+            });
         } else if let Some(mark) = &mut self.touched {
             // The boundary is the command's last event.
             (mark.seq, mark.time) = (seq, time);
@@ -101,23 +124,35 @@ impl<'a> History<'a> {
     }
 
     fn may_change(&self, event: &Event) -> bool {
-        if matches!(event, Event::CopiedOut { .. } | Event::Settled { .. }) || !touch::concerns_volume(event, self.volume) {
+        if matches!(event, Event::CopiedOut { .. } | Event::Settled { .. })
+            || !touch::concerns_volume(event, self.volume)
+        {
             return false;
         }
         let current = self.current.as_ref().map(|(ino, _)| *ino);
         let names = matches!(
             event,
-            Event::Created { .. } | Event::Linked { .. } | Event::Unlinked { .. } | Event::Renamed { .. } | Event::Exchanged { .. }
+            Event::Created { .. }
+                | Event::Linked { .. }
+                | Event::Unlinked { .. }
+                | Event::Renamed { .. }
+                | Event::Exchanged { .. }
         );
-        names || touch::is_volume_wide(event) || touch::file_of(event).is_some_and(|ino| Some(ino) == current || ino == self.ino)
+        names
+            || touch::is_volume_wide(event)
+            || touch::file_of(event).is_some_and(|ino| Some(ino) == current || ino == self.ino)
     }
 
     /// The state is at a commit boundary: compares the file with the version before.
     fn settle(&mut self, state: &State) {
-        let Some(mark) = self.touched.take() else { return };
+        let Some(mark) = self.touched.take() else {
+            return;
+        };
         let next = state.volume(self.volume).and_then(|v| self.file(&v.live));
         let same = match (&self.current, &next) {
-            (Some((_, before)), Some((_, after))) => before.size == after.size && before.map == after.map,
+            (Some((_, before)), Some((_, after))) => {
+                before.size == after.size && before.map == after.map
+            }
             (None, None) => true,
             _ => false,
         };
@@ -125,7 +160,11 @@ impl<'a> History<'a> {
             let body = |file: &Option<(Ino, FileBody)>| file.as_ref().map(|(_, body)| body.clone());
             let (before, after) = (body(&self.current), body(&next));
             let blocks_changed = blocks_changed(before.as_ref(), after.as_ref());
-            self.found.push(Found { mark, size: after.map(|f| f.size), blocks_changed });
+            self.found.push(Found {
+                mark,
+                size: after.map(|f| f.size),
+                blocks_changed,
+            });
         }
         self.current = next;
     }
@@ -142,14 +181,20 @@ impl<'a> History<'a> {
         let unknown = Arc::new(Actor::program());
         let newest_first = self.found.into_iter().rev();
         newest_first
-            .map(|Found { mark, size, blocks_changed }| Version {
-                seq: mark.seq,
-                time: mark.time,
-                actor: state.actors.get(&mark.actor).unwrap_or(&unknown).clone(),
-                kind: mark.kind,
-                size,
-                blocks_changed,
-            })
+            .map(
+                |Found {
+                     mark,
+                     size,
+                     blocks_changed,
+                 }| Version {
+                    seq: mark.seq,
+                    time: mark.time,
+                    actor: state.actors.get(&mark.actor).unwrap_or(&unknown).clone(),
+                    kind: mark.kind,
+                    size,
+                    blocks_changed,
+                },
+            )
             .collect()
     }
 }

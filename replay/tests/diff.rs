@@ -1,4 +1,5 @@
 //! What differs between two trees.
+#![allow(clippy::unwrap_used)] // a test that cannot prepare its store fails
 
 mod common;
 
@@ -7,11 +8,18 @@ use strand_engine::{BLOCK, Command, NewBody, SetAttributes};
 use strand_replay::diff::{DiffKind, FileDiff, RangeDiff, RangeKind, diff};
 
 fn range(kind: RangeKind, block: u64, count: u64) -> RangeDiff {
-    RangeDiff { offset: block * BLOCK, length: count * BLOCK, kind }
+    RangeDiff {
+        offset: block * BLOCK,
+        length: count * BLOCK,
+        kind,
+    }
 }
 
 fn named(found: &[FileDiff]) -> Vec<(String, DiffKind)> {
-    found.iter().map(|d| (String::from_utf8(d.path.clone()).unwrap(), d.kind.clone())).collect()
+    found
+        .iter()
+        .map(|d| (String::from_utf8(d.path.clone()).unwrap(), d.kind.clone()))
+        .collect()
 }
 
 #[test]
@@ -38,12 +46,32 @@ fn content_is_told_by_ranges() {
     let after = f.store.state().volume(v).unwrap().live.clone();
     let found = diff(&before, &after);
     assert_eq!(named(&found), [("data".into(), DiffKind::Changed)]);
-    let tail = RangeDiff { length: BLOCK + 4, ..range(RangeKind::Extended, 8, 1) };
-    assert_eq!(found[0].ranges, [range(RangeKind::Changed, 2, 2), range(RangeKind::Hole, 5, 1), tail]);
-    assert_eq!((found[0].size_before, found[0].size_after), (8 * BLOCK, 9 * BLOCK + 4));
+    let tail = RangeDiff {
+        length: BLOCK + 4,
+        ..range(RangeKind::Extended, 8, 1)
+    };
+    assert_eq!(
+        found[0].ranges,
+        [
+            range(RangeKind::Changed, 2, 2),
+            range(RangeKind::Hole, 5, 1),
+            tail
+        ]
+    );
+    assert_eq!(
+        (found[0].size_before, found[0].size_after),
+        (8 * BLOCK, 9 * BLOCK + 4)
+    );
 
     let back = diff(&after, &before);
-    assert_eq!(back[0].ranges, [range(RangeKind::Changed, 2, 2), range(RangeKind::Changed, 5, 1)], "what was cut off is told by the size");
+    assert_eq!(
+        back[0].ranges,
+        [
+            range(RangeKind::Changed, 2, 2),
+            range(RangeKind::Changed, 5, 1)
+        ],
+        "what was cut off is told by the size"
+    );
 }
 
 #[test]
@@ -66,20 +94,49 @@ fn names_that_come_go_and_move() {
     let fresh = f.file(v, "fresh");
     f.write(v, fresh, 0, 2, 1);
     f.rename(v, "dir", "folder");
-    f.run(Command::Link { volume: v, ino: moved, dir: root, name: bytes("one-more") });
-    let mode = f.store.state().volume(v).unwrap().live.lookup(b"mode").unwrap();
-    f.run(Command::SetAttributes { volume: v, ino: mode, set: SetAttributes { mode: Some(0o600), ..SetAttributes::default() } });
+    f.run(Command::Link {
+        volume: v,
+        ino: moved,
+        dir: root,
+        name: bytes("one-more"),
+    });
+    let mode = f
+        .store
+        .state()
+        .volume(v)
+        .unwrap()
+        .live
+        .lookup(b"mode")
+        .unwrap();
+    f.run(Command::SetAttributes {
+        volume: v,
+        ino: mode,
+        set: SetAttributes {
+            mode: Some(0o600),
+            ..SetAttributes::default()
+        },
+    });
     let after = f.store.state().volume(v).unwrap().live.clone();
 
     let found = diff(&before, &after);
     assert_eq!(
         named(&found),
         [
-            ("folder".into(), DiffKind::Renamed { from: b"dir".to_vec() }),
+            (
+                "folder".into(),
+                DiffKind::Renamed {
+                    from: b"dir".to_vec()
+                }
+            ),
             ("fresh".into(), DiffKind::Added),
             ("gone".into(), DiffKind::Removed),
             ("mode".into(), DiffKind::Attributes),
-            ("new-name".into(), DiffKind::Renamed { from: b"old-name".to_vec() }),
+            (
+                "new-name".into(),
+                DiffKind::Renamed {
+                    from: b"old-name".to_vec()
+                }
+            ),
             ("one-more".into(), DiffKind::Added),
         ]
     );
@@ -91,7 +148,9 @@ fn names_that_come_go_and_move() {
 fn a_full_directory_costs_no_search_for_each_file() {
     let f = Fixture::new();
     let v = f.volume("pg");
-    let files: Vec<_> = (0..300).map(|i| f.file(v, &format!("file-{i:03}"))).collect();
+    let files: Vec<_> = (0..300)
+        .map(|i| f.file(v, &format!("file-{i:03}")))
+        .collect();
     let before = f.store.state().volume(v).unwrap().live.clone();
     for file in &files {
         f.write(v, *file, 0, 1, 1);
@@ -99,5 +158,9 @@ fn a_full_directory_costs_no_search_for_each_file() {
     let after = f.store.state().volume(v).unwrap().live.clone();
     let found = diff(&before, &after);
     assert_eq!(found.len(), 300);
-    assert!(found.iter().enumerate().all(|(i, d)| d.path == format!("file-{i:03}").as_bytes() && d.kind == DiffKind::Changed));
+    assert!(
+        found.iter().enumerate().all(
+            |(i, d)| d.path == format!("file-{i:03}").as_bytes() && d.kind == DiffKind::Changed
+        )
+    );
 }

@@ -1,4 +1,5 @@
 //! Verification, anchors and replay: a sound store passes, and each kind of damage is found and named.
+#![allow(clippy::unwrap_used)] // a test that cannot prepare its store fails
 
 mod common;
 
@@ -11,7 +12,11 @@ use strand_replay::anchor::anchor;
 use strand_replay::check::replay_check;
 use strand_replay::verify::{AnchorResult, Options, Report, Severity, verify};
 
-const ALL: Options = Options { data: true, anchor: None, from_scratch: true };
+const ALL: Options = Options {
+    data: true,
+    anchor: None,
+    from_scratch: true,
+};
 
 fn report(f: &Fixture, options: &Options) -> Report {
     verify(&f.store, options, &|_| {}).unwrap()
@@ -25,7 +30,9 @@ fn history(f: &Fixture) -> VolumeId {
     f.write(v, b, 0, 6, 1);
     let first = f.checkpoint(v, "first");
     f.write(v, a, 0, 4, 2);
-    f.store.copy_range(&f.me, v, a, 4 * BLOCK, b, 0, 2 * BLOCK).unwrap();
+    f.store
+        .copy_range(&f.me, v, a, 4 * BLOCK, b, 0, 2 * BLOCK)
+        .unwrap();
     f.store.punch(&f.me, v, a, 8 * BLOCK, 2 * BLOCK).unwrap();
     f.checkpoint(v, "second");
     f.write(v, a, 4, 1, 3);
@@ -34,7 +41,10 @@ fn history(f: &Fixture) -> VolumeId {
     f.store.record_digest().unwrap();
     f.unlink(v, "b");
     f.rollback(v, first);
-    f.run(Command::CloneCreate { name: "test".into(), source: Source::Checkpoint(v, first) });
+    f.run(Command::CloneCreate {
+        name: "test".into(),
+        source: Source::Checkpoint(v, first),
+    });
     let test = f.store.state().volume_named("test").unwrap().id;
     f.write(test, a, 0, 2, 9);
     f.checkpoint(test, "in-clone");
@@ -64,19 +74,45 @@ fn a_sound_store_passes_every_check() {
     assert!(report.ok(), "{:#?}", report.findings);
     assert_eq!(report.findings, []);
     let t = report.totals;
-    assert_eq!((t.events, report.proved_to, report.folded_to), (f.store.state().seq, f.store.state().seq, f.store.state().seq));
-    assert!(t.digests >= 2 && t.state_files >= 1 && t.ledgers >= 3 && t.commands >= 6 && t.copied_out >= 8, "{t:?}");
+    assert_eq!(
+        (t.events, report.proved_to, report.folded_to),
+        (
+            f.store.state().seq,
+            f.store.state().seq,
+            f.store.state().seq
+        )
+    );
+    assert!(
+        t.digests >= 2
+            && t.state_files >= 1
+            && t.ledgers >= 3
+            && t.commands >= 6
+            && t.copied_out >= 8,
+        "{t:?}"
+    );
     assert!(t.payload_blocks >= 20 && told.load(Ordering::Relaxed) > 4);
 
     let quick = self::report(&f, &Options::default());
-    assert!(quick.ok() && quick.folded_from > 0 && quick.digest == report.digest, "{quick:#?}");
+    assert!(
+        quick.ok() && quick.folded_from > 0 && quick.digest == report.digest,
+        "{quick:#?}"
+    );
 }
 
 /// The address of a block of a live file, as segment and offset.
 fn where_is(f: &Fixture, volume: VolumeId, path: &[u8], block: u64) -> (u64, u64) {
     let live = f.store.state().volume(volume).unwrap().live.clone();
     let ino = live.lookup(path).unwrap();
-    let addr = live.inode(ino).unwrap().file().unwrap().map.get(block).unwrap().addr().0;
+    let addr = live
+        .inode(ino)
+        .unwrap()
+        .file()
+        .unwrap()
+        .map
+        .get(block)
+        .unwrap()
+        .addr()
+        .0;
     let per_segment = u64::from(f.store.journal().blocks_per_segment());
     (addr / per_segment, addr % per_segment * BLOCK)
 }
@@ -88,13 +124,31 @@ fn a_flipped_data_bit_is_found_with_its_place_position_volume_and_file() {
     let (segment, offset) = where_is(&f, v, b"a", 1);
     flip(&*f.disk, &segment_path(segment), offset + 77);
     let f = f.reopen();
-    assert!(report(&f, &Options { data: false, ..ALL }).ok(), "without --data no payload is read");
+    assert!(
+        report(&f, &Options { data: false, ..ALL }).ok(),
+        "without --data no payload is read"
+    );
     let report = report(&f, &ALL);
     assert!(!report.ok());
-    let [finding] = report.findings.as_slice() else { panic!("{:#?}", report.findings) };
-    assert_eq!((finding.check, finding.severity), ("payload", Severity::Damage));
-    assert_eq!((finding.segment, finding.offset), (Some(segment), Some(offset)));
-    assert_eq!((finding.volume.as_deref(), finding.file.as_deref(), finding.block), (Some("pg"), Some("a"), Some(1)));
+    let [finding] = report.findings.as_slice() else {
+        panic!("{:#?}", report.findings)
+    };
+    assert_eq!(
+        (finding.check, finding.severity),
+        ("payload", Severity::Damage)
+    );
+    assert_eq!(
+        (finding.segment, finding.offset),
+        (Some(segment), Some(offset))
+    );
+    assert_eq!(
+        (
+            finding.volume.as_deref(),
+            finding.file.as_deref(),
+            finding.block
+        ),
+        (Some("pg"), Some("a"), Some(1))
+    );
     assert_eq!(finding.shown_by, ["pg"]);
     assert!(finding.seq.is_some());
 }
@@ -117,36 +171,94 @@ fn a_flipped_bit_that_only_a_checkpoint_shows_is_named_after_it() {
 fn a_flipped_header_bit_is_found_and_what_follows_is_still_read() {
     let f = Fixture::new();
     let v = history(&f);
-    let frames: Vec<_> = f.store.journal().reader().frames(f.store.journal().reader().origin()).map(Result::unwrap).collect();
+    let frames: Vec<_> = f
+        .store
+        .journal()
+        .reader()
+        .frames(f.store.journal().reader().origin())
+        .map(Result::unwrap)
+        .collect();
     let victim = &frames[frames.len() / 2];
     let (segment, offset) = where_is(&f, v, b"a", 1);
     let f = f.reopen();
     // While the store is open: an opening that meets the damage refuses or stops before it.
-    flip(&*f.disk, &segment_path(victim.segment), u64::from(victim.block) * BLOCK + 60);
+    flip(
+        &*f.disk,
+        &segment_path(victim.segment),
+        u64::from(victim.block) * BLOCK + 60,
+    );
     flip(&*f.disk, &segment_path(segment), offset + 1);
     let report = report(&f, &ALL);
     assert!(!report.ok());
-    let header = report.findings.iter().find(|f| f.check == "header").unwrap();
-    assert_eq!((header.segment, header.offset), (Some(victim.segment), Some(u64::from(victim.block) * BLOCK)));
-    assert_eq!((header.seq, report.proved_to), (Some(victim.first), victim.first - 1));
-    let payload = report.findings.iter().find(|f| f.check == "payload").unwrap();
-    assert_eq!((payload.file.as_deref(), payload.block), (Some("a"), Some(1)), "behind the damage the walk went on");
+    let header = report
+        .findings
+        .iter()
+        .find(|f| f.check == "header")
+        .unwrap();
+    assert_eq!(
+        (header.segment, header.offset),
+        (Some(victim.segment), Some(u64::from(victim.block) * BLOCK))
+    );
+    assert_eq!(
+        (header.seq, report.proved_to),
+        (Some(victim.first), victim.first - 1)
+    );
+    let payload = report
+        .findings
+        .iter()
+        .find(|f| f.check == "payload")
+        .unwrap();
+    assert_eq!(
+        (payload.file.as_deref(), payload.block),
+        (Some("a"), Some(1)),
+        "behind the damage the walk went on"
+    );
 }
 
 #[test]
 fn a_damaged_store_opened_for_reading_says_so() {
     let f = Fixture::new();
     history(&f);
-    let frames: Vec<_> = f.store.journal().reader().frames(f.store.journal().reader().origin()).map(Result::unwrap).collect();
+    let frames: Vec<_> = f
+        .store
+        .journal()
+        .reader()
+        .frames(f.store.journal().reader().origin())
+        .map(Result::unwrap)
+        .collect();
     let victim = &frames[3];
-    let Fixture { disk, clock, store, me } = f;
+    let Fixture {
+        disk,
+        clock,
+        store,
+        me,
+    } = f;
     store.close().unwrap();
-    flip(&*disk, &segment_path(victim.segment), u64::from(victim.block) * BLOCK + 200);
-    let options = OpenOptions { ignore_state_files: true, ..OpenOptions::read_only() };
+    flip(
+        &*disk,
+        &segment_path(victim.segment),
+        u64::from(victim.block) * BLOCK + 200,
+    );
+    let options = OpenOptions {
+        ignore_state_files: true,
+        ..OpenOptions::read_only()
+    };
     let store = open(&disk, &clock, options);
-    let f = Fixture { disk, clock, store, me };
+    let f = Fixture {
+        disk,
+        clock,
+        store,
+        me,
+    };
     let report = report(&f, &ALL);
-    assert!(report.findings.iter().any(|f| f.check == "header" && f.segment == Some(victim.segment)), "{:#?}", report.findings);
+    assert!(
+        report
+            .findings
+            .iter()
+            .any(|f| f.check == "header" && f.segment == Some(victim.segment)),
+        "{:#?}",
+        report.findings
+    );
     assert!(!report.ok());
 }
 
@@ -155,14 +267,29 @@ fn a_damaged_state_file_is_found() {
     let f = Fixture::new();
     history(&f);
     let f = f.reopen();
-    let name = strand_engine::statefile::list(&*f.disk).unwrap().remove(0).1;
-    let path = if name.contains('/') { name.clone() } else { format!("state/{name}") };
+    let name = strand_engine::statefile::list(&*f.disk)
+        .unwrap()
+        .remove(0)
+        .1;
+    let path = if name.contains('/') {
+        name.clone()
+    } else {
+        format!("state/{name}")
+    };
     let length = f.disk.open(&path).unwrap().len().unwrap();
     flip(&*f.disk, &path, length / 2);
     let report = report(&f, &ALL);
-    let [finding] = report.findings.as_slice() else { panic!("{:#?}", report.findings) };
+    let [finding] = report.findings.as_slice() else {
+        panic!("{:#?}", report.findings)
+    };
     assert_eq!(finding.check, "state-file");
-    assert!(finding.file.as_deref().is_some_and(|file| file.contains(name.trim_start_matches("state/"))), "{finding:?}");
+    assert!(
+        finding
+            .file
+            .as_deref()
+            .is_some_and(|file| file.contains(name.trim_start_matches("state/"))),
+        "{finding:?}"
+    );
 }
 
 #[test]
@@ -170,9 +297,32 @@ fn an_anchor_proves_what_came_before_it() {
     let f = Fixture::new();
     let v = history(&f);
     let kept = anchor(&f.store);
-    assert_eq!((kept.seq, kept.time), (f.store.state().seq, f.store.state().time));
-    f.write(v, f.store.state().volume(v).unwrap().live.lookup(b"a").unwrap(), 0, 1, 1);
-    let with = |anchor| report(&f, &Options { anchor: Some(anchor), ..ALL });
+    assert_eq!(
+        (kept.seq, kept.time),
+        (f.store.state().seq, f.store.state().time)
+    );
+    f.write(
+        v,
+        f.store
+            .state()
+            .volume(v)
+            .unwrap()
+            .live
+            .lookup(b"a")
+            .unwrap(),
+        0,
+        1,
+        1,
+    );
+    let with = |anchor| {
+        report(
+            &f,
+            &Options {
+                anchor: Some(anchor),
+                ..ALL
+            },
+        )
+    };
 
     let good = with((kept.seq, kept.chain));
     assert!(good.ok());
@@ -190,9 +340,13 @@ fn a_replay_reaches_the_same_digests() {
     let f = Fixture::new();
     history(&f);
     f.store.record_digest().unwrap();
+    f.store.sync().unwrap();
     let whole = replay_check(&f.store, None).unwrap();
     assert!(whole.ok(), "{whole:#?}");
-    assert_eq!((whole.events, whole.equals_store), (f.store.state().seq, Some(true)));
+    assert_eq!(
+        (whole.events, whole.equals_store),
+        (f.store.state().seq, Some(true))
+    );
     assert!(whole.compared.len() >= 3);
     let part = replay_check(&f.store, Some(20)).unwrap();
     assert_eq!((part.to, part.equals_store), (20, None));

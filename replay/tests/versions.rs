@@ -1,4 +1,5 @@
 //! The versions of a file.
+#![allow(clippy::unwrap_used)] // a test that cannot prepare its store fails
 
 mod common;
 
@@ -7,7 +8,10 @@ use strand_engine::{BLOCK, Kind};
 use strand_replay::versions::{Version, versions};
 
 fn told(found: &[Version]) -> Vec<(&'static str, Option<u64>, u64)> {
-    found.iter().map(|v| (v.kind, v.size.map(|s| s / BLOCK), v.blocks_changed)).collect()
+    found
+        .iter()
+        .map(|v| (v.kind, v.size.map(|s| s / BLOCK), v.blocks_changed))
+        .collect()
 }
 
 #[test]
@@ -74,6 +78,12 @@ fn a_file_saved_by_rename_keeps_its_history() {
 fn what_is_no_file_is_refused() {
     let f = Fixture::new();
     let v = f.volume("pg");
-    assert_eq!(versions(&f.store, v, b"nothing").unwrap_err().kind(), Kind::NotFound);
-    assert_eq!(versions(&f.store, v, b"/").unwrap_err().kind(), Kind::IsADirectory);
+    assert_eq!(
+        versions(&f.store, v, b"nothing").unwrap_err().kind(),
+        Kind::NotFound
+    );
+    assert_eq!(
+        versions(&f.store, v, b"/").unwrap_err().kind(),
+        Kind::IsADirectory
+    );
 }

@@ -49,13 +49,21 @@ pub struct NewestFirst {
 /// All events of the store, newest first.
 #[must_use]
 pub fn newest_first(store: &Store) -> NewestFirst {
-    NewestFirst { frames: Box::new(store.journal().reader().frames_back()), events: Vec::new(), failed: false }
+    NewestFirst {
+        frames: Box::new(store.journal().reader().frames_back()),
+        events: Vec::new(),
+        failed: false,
+    }
 }
 
 impl NewestFirst {
     /// Nothing more.
     pub(crate) fn none() -> Self {
-        Self { frames: Box::new(std::iter::empty()), events: Vec::new(), failed: false }
+        Self {
+            frames: Box::new(std::iter::empty()),
+            events: Vec::new(),
+            failed: false,
+        }
     }
 }
 
@@ -90,7 +98,8 @@ pub(crate) fn read_all(frame: &Frame) -> Result<Vec<Logged>, Error> {
     let mut events = Vec::with_capacity(frame.count as usize);
     for entry in frame.entries() {
         // A frame is given out after its records were checked.
-        let entry = entry.map_err(|error| Error::Damage(Damage::new(error.to_string()).at(frame.first)))?;
+        let entry =
+            entry.map_err(|error| Error::Damage(Damage::new(error.to_string()).at(frame.first)))?;
         events.push(Logged::read(&entry)?);
     }
     Ok(events)

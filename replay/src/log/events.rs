@@ -7,7 +7,9 @@ use super::touch;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use strand_engine::{Actor, Cause, CheckpointId, Error, Event, EventTime, Seq, Shift, Source, Store};
+use strand_engine::{
+    Actor, Cause, CheckpointId, Error, Event, EventTime, Seq, Shift, Source, Store,
+};
 use strand_journal::{Frame, FrameIter, Start};
 
 /// One event.
@@ -37,7 +39,11 @@ pub struct EventRow {
 
 enum Order {
     NewestFirst(NewestFirst),
-    OldestFirst { frames: FrameIter, events: std::vec::IntoIter<Logged>, after: Seq },
+    OldestFirst {
+        frames: FrameIter,
+        events: std::vec::IntoIter<Logged>,
+        after: Seq,
+    },
 }
 
 /// The events of a store, one at a time. Ends after an error.
@@ -71,7 +77,15 @@ pub fn events_after(store: &Store, filter: &Filter, after: Seq) -> Result<Events
             }
         }
     }
-    Ok(Events::new(store, filter, Order::OldestFirst { frames: reader.frames(start), events: Vec::new().into_iter(), after }))
+    Ok(Events::new(
+        store,
+        filter,
+        Order::OldestFirst {
+            frames: reader.frames(start),
+            events: Vec::new().into_iter(),
+            after,
+        },
+    ))
 }
 
 /// The place behind a frame.
@@ -90,17 +104,28 @@ pub(crate) fn behind(frame: &Frame) -> Start {
 impl Events {
     fn new(store: &Store, filter: &Filter, order: Order) -> Self {
         let state = store.state();
-        Self { order, chosen: Chosen::new(filter, &state), labels: Labels::new(state), failed: false }
+        Self {
+            order,
+            chosen: Chosen::new(filter, &state),
+            labels: Labels::new(state),
+            failed: false,
+        }
     }
 
     fn read(&mut self) -> Result<Option<Logged>, Error> {
         match &mut self.order {
             Order::NewestFirst(source) => source.next().transpose(),
-            Order::OldestFirst { frames, events, after } => loop {
+            Order::OldestFirst {
+                frames,
+                events,
+                after,
+            } => loop {
                 if let Some(logged) = events.by_ref().find(|l| l.seq > *after) {
                     return Ok(Some(logged));
                 }
-                let Some(frame) = frames.next() else { return Ok(None) };
+                let Some(frame) = frames.next() else {
+                    return Ok(None);
+                };
                 *events = super::back::read_all(&frame.map_err(Error::Journal)?)?.into_iter();
             },
         }
@@ -115,7 +140,9 @@ impl Events {
             actor: self.labels.actor(logged.actor),
             kind: logged.event.kind(),
             volume: volume.map(|v| self.labels.volume(v)),
-            path: file.and_then(|(v, ino)| self.labels.path(v, ino)).map(|path| crate::paths::text(&path)),
+            path: file
+                .and_then(|(v, ino)| self.labels.path(v, ino))
+                .map(|path| crate::paths::text(&path)),
             blocks: logged.blocks,
             last: logged.last,
             fields: fields(&logged.event, &self.labels),
@@ -152,7 +179,10 @@ impl Iterator for Events {
 fn fields(event: &Event, labels: &Labels) -> Map<String, Value> {
     if let Event::DigestRecorded { at, digest } = event {
         // JSON numbers do not hold 128 bits.
-        return Map::from_iter([("at".into(), json!(at)), ("digest".into(), json!(format!("{digest:032x}")))]);
+        return Map::from_iter([
+            ("at".into(), json!(at)),
+            ("digest".into(), json!(format!("{digest:032x}"))),
+        ]);
     }
     let mut fields = match serde_json::to_value(event) {
         Ok(Value::Object(variant)) => match variant.into_iter().next() {
@@ -163,15 +193,29 @@ fn fields(event: &Event, labels: &Labels) -> Map<String, Value> {
     };
     for (key, value) in &mut fields {
         match key.as_str() {
-            "name" | "from_name" | "to_name" | "a_name" | "b_name" | "value" => bytes_to_text(value),
-            "paths" => value.as_array_mut().into_iter().flatten().for_each(bytes_to_text),
-            "body" => value.as_object_mut().into_iter().flat_map(|body| body.values_mut()).for_each(bytes_to_text),
+            "name" | "from_name" | "to_name" | "a_name" | "b_name" | "value" => {
+                bytes_to_text(value)
+            }
+            "paths" => value
+                .as_array_mut()
+                .into_iter()
+                .flatten()
+                .for_each(bytes_to_text),
+            "body" => value
+                .as_object_mut()
+                .into_iter()
+                .flat_map(|body| body.values_mut())
+                .for_each(bytes_to_text),
             _ => {}
         }
     }
     match event {
-        Event::CopiedOut { cause, .. } | Event::CopiedOutScope { cause, .. } => name_cause(&mut fields, *cause),
-        Event::CloneCreated { source, .. } | Event::FileRestored { source, .. } | Event::FilesRolledBack { source, .. } => {
+        Event::CopiedOut { cause, .. } | Event::CopiedOutScope { cause, .. } => {
+            name_cause(&mut fields, *cause)
+        }
+        Event::CloneCreated { source, .. }
+        | Event::FileRestored { source, .. }
+        | Event::FilesRolledBack { source, .. } => {
             fields.insert("source".into(), source_value(*source, labels));
         }
         Event::RolledBack { volumes, .. } => {
@@ -179,19 +223,37 @@ fn fields(event: &Event, labels: &Labels) -> Map<String, Value> {
             fields.insert("volumes".into(), volumes.collect());
         }
         Event::Settled { shifts, .. } => {
-            fields.insert("shifts".into(), shifts.iter().map(|shift| shift_value(shift, labels)).collect());
+            fields.insert(
+                "shifts".into(),
+                shifts
+                    .iter()
+                    .map(|shift| shift_value(shift, labels))
+                    .collect(),
+            );
         }
         _ => {}
     }
-    if let Some(id) = fields.get("checkpoint").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()) {
-        fields.insert("checkpoint_name".into(), json!(labels.checkpoint(CheckpointId(id))));
+    if let Some(id) = fields
+        .get("checkpoint")
+        .and_then(Value::as_u64)
+        .and_then(|id| u32::try_from(id).ok())
+    {
+        fields.insert(
+            "checkpoint_name".into(),
+            json!(labels.checkpoint(CheckpointId(id))),
+        );
     }
     fields
 }
 
 fn bytes_to_text(value: &mut Value) {
-    let Some(array) = value.as_array() else { return };
-    let bytes: Option<Vec<u8>> = array.iter().map(|b| b.as_u64().and_then(|b| u8::try_from(b).ok())).collect();
+    let Some(array) = value.as_array() else {
+        return;
+    };
+    let bytes: Option<Vec<u8>> = array
+        .iter()
+        .map(|b| b.as_u64().and_then(|b| u8::try_from(b).ok()))
+        .collect();
     if let Some(bytes) = bytes {
         *value = Value::String(crate::paths::text(&bytes));
     }
@@ -204,7 +266,9 @@ fn name_cause(fields: &mut Map<String, Value>, cause: Cause) {
 fn source_value(source: Source, labels: &Labels) -> Value {
     match source {
         Source::Live(volume) => json!({"volume": labels.volume(volume)}),
-        Source::Checkpoint(volume, checkpoint) => json!({"volume": labels.volume(volume), "checkpoint": labels.checkpoint(checkpoint)}),
+        Source::Checkpoint(volume, checkpoint) => {
+            json!({"volume": labels.volume(volume), "checkpoint": labels.checkpoint(checkpoint)})
+        }
         Source::Position(volume, seq) => json!({"volume": labels.volume(volume), "seq": seq}),
     }
 }
@@ -218,6 +282,8 @@ fn shift_value(shift: &Shift, labels: &Labels) -> Value {
         Shift::HandedDown { from, to, blocks } => {
             json!({"kind": kind, "from": labels.checkpoint(*from), "to": labels.checkpoint(*to), "blocks": blocks})
         }
-        Shift::Released { from, blocks } => json!({"kind": kind, "from": labels.checkpoint(*from), "blocks": blocks}),
+        Shift::Released { from, blocks } => {
+            json!({"kind": kind, "from": labels.checkpoint(*from), "blocks": blocks})
+        }
     }
 }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use strand_engine::owner::{maps, newest_image};
 use strand_engine::{
-    BlockMap, BlockRef, CheckpointId, Error, Event, Fileset, Ino, Inode, Kind, Pending, Place, Range, Refusal, Roots, Seq, Spread,
-    State, Store, VolumeId,
+    BlockMap, BlockRef, CheckpointId, Error, Event, Fileset, Ino, Inode, Kind, Pending, Place,
+    Range, Refusal, Roots, Seq, Spread, State, Store, VolumeId,
 };
 
 /// Blocks of one file that changed their owner the same way.
@@ -42,9 +42,17 @@ enum Owner {
 pub fn expand(store: &Store, scope: Seq) -> Result<Vec<Moved>, Error> {
     let (volume, boundary) = find(store, scope)?;
     let state = store.state_at(boundary)?;
-    let found = state.volume(volume).and_then(|v| v.pending.iter().find(|p| p.scope == scope).map(|p| (p.clone(), v.spread.clone())));
+    let found = state.volume(volume).and_then(|v| {
+        v.pending
+            .iter()
+            .find(|p| p.scope == scope)
+            .map(|p| (p.clone(), v.spread.clone()))
+    });
     let Some((pending, spread)) = found else {
-        return Err(not_a_scope(scope, "its command does not leave a movement to be counted"));
+        return Err(not_a_scope(
+            scope,
+            "its command does not leave a movement to be counted",
+        ));
     };
     Ok(moved(&pending, &spread, &state, volume))
 }
@@ -61,8 +69,13 @@ fn find(store: &Store, scope: Seq) -> Result<(VolumeId, Seq), Error> {
             continue;
         }
         return match (logged.event, boundary) {
-            (Event::CopiedOutScope { volume, .. }, Some(boundary)) if logged.seq == scope => Ok((volume, boundary)),
-            (event, _) => Err(not_a_scope(scope, &format!("it is of the kind {}", event.kind()))),
+            (Event::CopiedOutScope { volume, .. }, Some(boundary)) if logged.seq == scope => {
+                Ok((volume, boundary))
+            }
+            (event, _) => Err(not_a_scope(
+                scope,
+                &format!("it is of the kind {}", event.kind()),
+            )),
         };
     }
     Err(not_a_scope(scope, "there is no such event"))
@@ -70,7 +83,9 @@ fn find(store: &Store, scope: Seq) -> Result<(VolumeId, Seq), Error> {
 
 fn not_a_scope(scope: Seq, why: &str) -> Error {
     let refusal = Refusal::new(Kind::NotFound, format!("cannot expand seq {scope}")).why(why);
-    Error::Refused(refusal.next("strand log --events --kind copied-out-scope lists what can be expanded"))
+    Error::Refused(
+        refusal.next("strand log --events --kind copied-out-scope lists what can be expanded"),
+    )
 }
 
 struct Collector<'a> {
@@ -83,13 +98,26 @@ struct Collector<'a> {
 }
 
 fn moved(pending: &Pending, spread: &Spread, state: &State, volume: VolumeId) -> Vec<Moved> {
-    let Some(after) = &pending.after else { return Vec::new() };
+    let Some(after) = &pending.after else {
+        return Vec::new();
+    };
     let before = &pending.before;
-    let mut collector =
-        Collector { pending, after, spread, seen: BTreeSet::new(), found: BTreeMap::new() };
-    versions_that_differ(&before.live, &after.live, &mut |place, version| collector.take(place, version));
+    let mut collector = Collector {
+        pending,
+        after,
+        spread,
+        seen: BTreeSet::new(),
+        found: BTreeMap::new(),
+    };
+    versions_that_differ(&before.live, &after.live, &mut |place, version| {
+        collector.take(place, version)
+    });
     for (roots, others) in [(before, after), (after, before)] {
-        for (id, image) in roots.images.iter().filter(|(id, _)| !others.images.contains_key(*id)) {
+        for (id, image) in roots
+            .images
+            .iter()
+            .filter(|(id, _)| !others.images.contains_key(*id))
+        {
             let newer = next_newer(roots, *id);
             versions_that_differ(&image.root, newer, &mut |place, version| {
                 if maps(&image.root, spread, version, place) {
@@ -104,7 +132,14 @@ fn moved(pending: &Pending, spread: &Spread, state: &State, volume: VolumeId) ->
         merge(&mut ranges);
         let blocks = ranges.iter().map(|r| r.count).sum();
         let (from, to) = (owner_name(from, &labels), owner_name(to, &labels));
-        rows.push(Moved { ino, path: labels.file(volume, ino), ranges, blocks, from, to });
+        rows.push(Moved {
+            ino,
+            path: labels.file(volume, ino),
+            ranges,
+            blocks,
+            from,
+            to,
+        });
     }
     rows.sort_by(|a, b| a.path.cmp(&b.path));
     rows
@@ -118,7 +153,10 @@ impl Collector<'_> {
         if was == is || !concerns_a_checkpoint || !self.seen.insert(version.addr().0) {
             return;
         }
-        push(self.found.entry((place.ino, was, is)).or_default(), place.block);
+        push(
+            self.found.entry((place.ino, was, is)).or_default(),
+            place.block,
+        );
     }
 }
 
@@ -156,17 +194,28 @@ fn owner_name(owner: Owner, labels: &Labels) -> String {
 }
 
 fn next_newer(roots: &Roots, id: CheckpointId) -> &Fileset {
-    roots.images.iter().find(|(other, _)| **other > id).map_or(&roots.live, |(_, image)| &image.root)
+    roots
+        .images
+        .iter()
+        .find(|(other, _)| **other > id)
+        .map_or(&roots.live, |(_, image)| &image.root)
 }
 
 /// Calls `found` with each version of either tree that the other does not map at the same place.
 fn versions_that_differ(a: &Fileset, b: &Fileset, found: &mut impl FnMut(Place, BlockRef)) {
     let nothing = BlockMap::new();
     for change in a.inodes.diff(&b.inodes) {
-        let map = |inode: Option<&std::sync::Arc<Inode>>| inode.and_then(|i| i.file()).map_or_else(|| nothing.clone(), |f| f.map.clone());
+        let map = |inode: Option<&std::sync::Arc<Inode>>| {
+            inode
+                .and_then(|i| i.file())
+                .map_or_else(|| nothing.clone(), |f| f.map.clone())
+        };
         let (before, after) = (map(change.before), map(change.after));
         for block in before.diff(&after) {
-            let place = Place { ino: Ino(change.key), block: block.key };
+            let place = Place {
+                ino: Ino(change.key),
+                block: block.key,
+            };
             for version in [block.before, block.after].into_iter().flatten() {
                 found(place, *version);
             }
@@ -176,6 +225,10 @@ fn versions_that_differ(a: &Fileset, b: &Fileset, found: &mut impl FnMut(Place, 
 
 impl fmt::Display for Moved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} blocks from {} to {}", self.path, self.blocks, self.from, self.to)
+        write!(
+            f,
+            "{}: {} blocks from {} to {}",
+            self.path, self.blocks, self.from, self.to
+        )
     }
 }

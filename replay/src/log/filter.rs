@@ -4,7 +4,9 @@ use super::back::Logged;
 use super::labels::actor_label;
 use super::touch;
 use std::collections::BTreeSet;
-use strand_engine::{Actor, ActorId, CheckpointId, Event, EventTime, Fileset, Ino, Seq, State, VolumeId};
+use strand_engine::{
+    Actor, ActorId, CheckpointId, Event, EventTime, Fileset, Ino, Seq, State, VolumeId,
+};
 
 /// What to show. Everything that is given must hold; an empty filter shows all.
 #[derive(Clone, Debug, Default)]
@@ -41,14 +43,27 @@ pub(crate) struct Chosen {
 impl Chosen {
     pub(crate) fn new(filter: &Filter, state: &State) -> Self {
         let actors = filter.actor.as_deref().map(|wanted| {
-            state.actors.iter().filter(|(_, actor)| answers_to(actor, wanted)).map(|(id, _)| *id).collect()
+            state
+                .actors
+                .iter()
+                .filter(|(_, actor)| answers_to(actor, wanted))
+                .map(|(id, _)| *id)
+                .collect()
         });
         let all = state.checkpoints.iter().chain(&state.removed_checkpoints);
         let member = |volumes: &[VolumeId]| filter.volume.is_some_and(|v| volumes.contains(&v));
         Self {
             actors,
-            checkpoints: all.filter(|(_, c)| member(&c.volumes)).map(|(id, _)| *id).collect(),
-            changes: state.changes.iter().filter(|c| member(&c.volumes)).map(|c| c.seq).collect(),
+            checkpoints: all
+                .filter(|(_, c)| member(&c.volumes))
+                .map(|(id, _)| *id)
+                .collect(),
+            changes: state
+                .changes
+                .iter()
+                .filter(|c| member(&c.volumes))
+                .map(|c| c.seq)
+                .collect(),
             filter: filter.clone(),
         }
     }
@@ -59,14 +74,29 @@ impl Chosen {
     }
 
     pub(crate) fn matches(&self, logged: &Logged) -> bool {
-        let Filter { volume, files, block, since, until, actor: _, kinds, checkpoint } = &self.filter;
+        let Filter {
+            volume,
+            files,
+            block,
+            since,
+            until,
+            actor: _,
+            kinds,
+            checkpoint,
+        } = &self.filter;
         let event = &logged.event;
         since.is_none_or(|t| logged.time >= t)
             && until.is_none_or(|t| logged.time <= t)
-            && self.actors.as_ref().is_none_or(|set| set.contains(&logged.actor))
+            && self
+                .actors
+                .as_ref()
+                .is_none_or(|set| set.contains(&logged.actor))
             && (kinds.is_empty() || kinds.iter().any(|kind| is_kind(event, kind)))
-            && volume.is_none_or(|v| touch::concerns_volume(event, v) || self.concerns_members(event))
-            && files.as_ref().is_none_or(|set| touch::is_volume_wide(event) || concerns_file(event, set))
+            && volume
+                .is_none_or(|v| touch::concerns_volume(event, v) || self.concerns_members(event))
+            && files
+                .as_ref()
+                .is_none_or(|set| touch::is_volume_wide(event) || concerns_file(event, set))
             && block.is_none_or(|b| touch::touches_block(event, logged.blocks, b))
             && checkpoint.is_none_or(|wanted| names(event, wanted))
     }
@@ -99,7 +129,10 @@ fn names(event: &Event, wanted: CheckpointId) -> bool {
 
 fn concerns_file(event: &Event, files: &BTreeSet<Ino>) -> bool {
     let over = match event {
-        Event::Renamed { over: Some((ino, _)), .. } => files.contains(ino),
+        Event::Renamed {
+            over: Some((ino, _)),
+            ..
+        } => files.contains(ino),
         _ => false,
     };
     over || touch::file_of(event).is_some_and(|ino| files.contains(&ino))
@@ -108,7 +141,14 @@ fn concerns_file(event: &Event, files: &BTreeSet<Ino>) -> bool {
 fn answers_to(actor: &Actor, wanted: &str) -> bool {
     let number = wanted.parse::<u32>().ok();
     number.is_some_and(|n| n == actor.pid || n == actor.uid)
-        || [actor.name.as_str(), &actor.login, &actor.command, &actor_label(actor)].iter().any(|text| text.contains(wanted))
+        || [
+            actor.name.as_str(),
+            &actor.login,
+            &actor.command,
+            &actor_label(actor),
+        ]
+        .iter()
+        .any(|text| text.contains(wanted))
 }
 
 /// The inodes that a path means, in the live tree and in every checkpoint of the volume; a directory means all below it.
@@ -132,7 +172,12 @@ fn add_tree(tree: &Fileset, top: Ino, files: &mut BTreeSet<Ino>) {
     let mut todo = vec![top];
     while let Some(ino) = todo.pop() {
         if seen.insert(ino) {
-            todo.extend(tree.inode(ino).and_then(|i| i.names()).into_iter().flat_map(|names| names.values().copied()));
+            todo.extend(
+                tree.inode(ino)
+                    .and_then(|i| i.names())
+                    .into_iter()
+                    .flat_map(|names| names.values().copied()),
+            );
         }
     }
     files.extend(seen);

@@ -20,21 +20,37 @@ impl Labels {
     /// Of a state (a snapshot, cheap to hold).
     #[must_use]
     pub fn new(state: State) -> Self {
-        let unknown = Arc::new(Actor { name: "unknown".into(), ..Actor::program() });
-        Self { state, trees: HashMap::new(), known: HashMap::new(), unknown }
+        let unknown = Arc::new(Actor {
+            name: "unknown".into(),
+            ..Actor::program()
+        });
+        Self {
+            state,
+            trees: HashMap::new(),
+            known: HashMap::new(),
+            unknown,
+        }
     }
 
     /// A volume's name; `volume N` for one that is forgotten.
     #[must_use]
     pub fn volume(&self, id: VolumeId) -> String {
-        let found = self.state.volumes.get(&id).or_else(|| self.state.removed_volumes.get(&id));
+        let found = self
+            .state
+            .volumes
+            .get(&id)
+            .or_else(|| self.state.removed_volumes.get(&id));
         found.map_or_else(|| format!("volume {id}"), |v| v.name.to_string())
     }
 
     /// A checkpoint's name; `checkpoint N` for one that is forgotten.
     #[must_use]
     pub fn checkpoint(&self, id: CheckpointId) -> String {
-        let found = self.state.checkpoints.get(&id).or_else(|| self.state.removed_checkpoints.get(&id));
+        let found = self
+            .state
+            .checkpoints
+            .get(&id)
+            .or_else(|| self.state.removed_checkpoints.get(&id));
         found.map_or_else(|| format!("checkpoint {id}"), |c| c.name.to_string())
     }
 
@@ -61,11 +77,22 @@ impl Labels {
         }
         let state = &self.state;
         let trees = self.trees.entry(volume).or_insert_with(|| {
-            let Some(volume) = state.volumes.get(&volume).or_else(|| state.removed_volumes.get(&volume)) else {
+            let Some(volume) = state
+                .volumes
+                .get(&volume)
+                .or_else(|| state.removed_volumes.get(&volume))
+            else {
                 return Vec::new();
             };
-            let images = volume.images.values().rev().chain(volume.removed_images.values().rev());
-            std::iter::once(&volume.live).chain(images.map(|i| &i.root)).map(|tree| Paths::new(tree.clone())).collect()
+            let images = volume
+                .images
+                .values()
+                .rev()
+                .chain(volume.removed_images.values().rev());
+            std::iter::once(&volume.live)
+                .chain(images.map(|i| &i.root))
+                .map(|tree| Paths::new(tree.clone()))
+                .collect()
         });
         let found = trees.iter_mut().find_map(|paths| paths.path(ino));
         if self.known.len() >= REMEMBERED {
@@ -98,7 +125,11 @@ impl Labels {
 /// `sqlite3[812]`: an actor's name and pid, the name alone where there is no pid.
 #[must_use]
 pub fn actor_label(actor: &Actor) -> String {
-    if actor.pid == 0 { actor.name.clone() } else { format!("{}[{}]", actor.name, actor.pid) }
+    if actor.pid == 0 {
+        actor.name.clone()
+    } else {
+        format!("{}[{}]", actor.name, actor.pid)
+    }
 }
 
 /// The stable name of a cause.
@@ -125,7 +156,7 @@ pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -145,9 +176,18 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped_by_three() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (3412, "3,412"), (1_234_567, "1,234,567")] {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (3412, "3,412"),
+            (1_234_567, "1,234,567"),
+        ] {
             assert_eq!(grouped(number), text);
         }
-        assert_eq!((counted(1, "block"), counted(2, "block")), ("1 block".into(), "2 blocks".into()));
+        assert_eq!(
+            (counted(1, "block"), counted(2, "block")),
+            ("1 block".into(), "2 blocks".into())
+        );
     }
 }

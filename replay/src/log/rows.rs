@@ -147,7 +147,9 @@ impl Rows {
     fn take(&mut self, command: &[Logged]) {
         let only = self.chosen.filter.checkpoint;
         // The first sight of an actor says nothing beside what it did.
-        let said = command.iter().filter(|l| !matches!(l.event, Event::ActorSeen { .. }));
+        let said = command
+            .iter()
+            .filter(|l| !matches!(l.event, Event::ActorSeen { .. }));
         let mut said: Vec<&Logged> = said.collect();
         if said.is_empty() {
             said = command.iter().collect();
@@ -157,8 +159,13 @@ impl Rows {
             return;
         }
         self.flush();
-        let main = said.iter().find(|l| sentence::is_main(&l.event)).or(said.first());
-        let (Some(main), Some((newest, older))) = (main, said.split_first()) else { return };
+        let main = said
+            .iter()
+            .find(|l| sentence::is_main(&l.event))
+            .or(said.first());
+        let (Some(main), Some((newest, older))) = (main, said.split_first()) else {
+            return;
+        };
         let mut run = Run::of(newest, only);
         older.iter().for_each(|l| run.add(l, only));
         let text = sentence::of_command(&run, main, &mut self.labels);
@@ -169,12 +176,17 @@ impl Rows {
     /// Adds an everyday command to the open run of its actor and volume, or opens one.
     fn join(&mut self, said: &[&Logged]) {
         let only = self.chosen.filter.checkpoint;
-        let (Some(newest), Some(oldest)) = (said.first(), said.last()) else { return };
+        let (Some(newest), Some(oldest)) = (said.first(), said.last()) else {
+            return;
+        };
         for run in &mut self.open {
             run.closed |= run.first_time.saturating_sub(newest.time) >= GAP_NS;
         }
         let volume = touch::volume_of(&newest.event);
-        let mine = self.open.iter_mut().find(|run| !run.closed && run.actor == newest.actor && run.volume == volume);
+        let mine = self
+            .open
+            .iter_mut()
+            .find(|run| !run.closed && run.actor == newest.actor && run.volume == volume);
         match mine {
             Some(run) => said.iter().for_each(|l| run.add(l, only)),
             None => {
@@ -193,7 +205,10 @@ impl Rows {
 
     fn release(&mut self) {
         if let Some(run) = self.open.pop_front() {
-            let (kind, text) = (sentence::kind_of_run(&run), sentence::of_run(&run, &mut self.labels));
+            let (kind, text) = (
+                sentence::kind_of_run(&run),
+                sentence::of_run(&run, &mut self.labels),
+            );
             let row = self.row(run, kind, text);
             self.ready.push_back(row);
         }
@@ -213,7 +228,12 @@ impl Rows {
     fn row(&mut self, run: Run, kind: &'static str, text: String) -> Row {
         let labels = &mut self.labels;
         let paths = match run.volume {
-            Some(volume) => run.touched.iter().take(ROW_PATHS).map(|ino| labels.file(volume, *ino)).collect(),
+            Some(volume) => run
+                .touched
+                .iter()
+                .take(ROW_PATHS)
+                .map(|ino| labels.file(volume, *ino))
+                .collect(),
             None => Vec::new(),
         };
         Row {
@@ -226,7 +246,14 @@ impl Rows {
             volume: run.volume.map(|v| labels.volume(v)),
             blocks: run.written,
             files: run.files.len() as u64,
-            passed: run.passed.iter().map(|(id, blocks)| Passed { checkpoint: labels.checkpoint(*id), blocks: *blocks }).collect(),
+            passed: run
+                .passed
+                .iter()
+                .map(|(id, blocks)| Passed {
+                    checkpoint: labels.checkpoint(*id),
+                    blocks: *blocks,
+                })
+                .collect(),
             paths,
             kinds: run.kinds,
             text,

@@ -69,7 +69,13 @@ pub(crate) fn file_of(event: &Event) -> Option<Ino> {
 
 /// Says whether an event changes all files of a volume at once.
 pub(crate) fn is_volume_wide(event: &Event) -> bool {
-    matches!(event, Event::RolledBack { .. } | Event::CloneReset { .. } | Event::CloneCreated { .. } | Event::FilesRolledBack { .. })
+    matches!(
+        event,
+        Event::RolledBack { .. }
+            | Event::CloneReset { .. }
+            | Event::CloneCreated { .. }
+            | Event::FilesRolledBack { .. }
+    )
 }
 
 /// Says whether an event changes (or passes on) a block of its file. `payload` is its number of payload blocks.
@@ -90,7 +96,9 @@ pub(crate) fn replaced(event: &Event, payload: u64) -> Option<RangeInclusive<u64
         Event::Written { block, .. } => run(*block, payload),
         Event::Punched { range, .. } => run(range.block, range.count),
         Event::Truncated { size, .. } => Some(size.div_ceil(BLOCK)..=u64::MAX),
-        Event::Shared { to_block, count, .. } => run(*to_block, *count),
+        Event::Shared {
+            to_block, count, ..
+        } => run(*to_block, *count),
         _ => None,
     }
 }
@@ -103,7 +111,9 @@ pub(crate) fn checkpoints(event: &Event, mut found: impl FnMut(CheckpointId)) {
         }
     };
     match event {
-        Event::CloneCreated { source: from, .. } | Event::FileRestored { source: from, .. } => source(from),
+        Event::CloneCreated { source: from, .. } | Event::FileRestored { source: from, .. } => {
+            source(from)
+        }
         Event::CopiedOut { checkpoint, .. }
         | Event::CheckpointCreated { checkpoint, .. }
         | Event::CheckpointRemoved { checkpoint }
@@ -115,7 +125,11 @@ pub(crate) fn checkpoints(event: &Event, mut found: impl FnMut(CheckpointId)) {
             volumes.iter().for_each(|(_, from)| source(from));
             found(*before);
         }
-        Event::FilesRolledBack { source: from, before, .. } => {
+        Event::FilesRolledBack {
+            source: from,
+            before,
+            ..
+        } => {
             source(from);
             found(*before);
         }
@@ -127,7 +141,11 @@ pub(crate) fn checkpoints(event: &Event, mut found: impl FnMut(CheckpointId)) {
             }
             Shift::Released { from, .. } => found(*from),
         }),
-        Event::CloneReset { before, .. } | Event::Undone { before: Some(before), .. } => found(*before),
+        Event::CloneReset { before, .. }
+        | Event::Undone {
+            before: Some(before),
+            ..
+        } => found(*before),
         _ => {}
     }
 }
@@ -145,7 +163,9 @@ pub(crate) fn shift_kind(shift: &Shift) -> &'static str {
 /// The versions that an event passes from the live volume to checkpoints.
 pub(crate) fn passed(event: &Event, mut found: impl FnMut(CheckpointId, u64)) {
     match event {
-        Event::CopiedOut { checkpoint, ranges, .. } => found(*checkpoint, ranges.iter().map(|r| r.count).sum()),
+        Event::CopiedOut {
+            checkpoint, ranges, ..
+        } => found(*checkpoint, ranges.iter().map(|r| r.count).sum()),
         Event::Settled { shifts, .. } => {
             for shift in shifts {
                 if let Shift::CopiedOut { to, blocks } = shift {

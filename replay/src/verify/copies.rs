@@ -5,6 +5,7 @@
 
 use super::report::{Finding, Findings};
 use crate::log::touch;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use strand_engine::owner::{maps, newest_image};
@@ -23,6 +24,18 @@ struct Command {
     told: BTreeSet<Passed>,
 }
 
+impl Command {
+    fn begin(first: Seq, before: Arc<Volume>) -> Self {
+        Self {
+            first,
+            before,
+            bulk: false,
+            replaced: Vec::new(),
+            told: BTreeSet::new(),
+        }
+    }
+}
+
 /// Recomputes the copy-outs of each command.
 #[derive(Default)]
 pub(crate) struct CopyOuts {
@@ -39,38 +52,57 @@ impl CopyOuts {
 
     /// An event, with the state before it.
     pub(crate) fn event(&mut self, state: &State, placed: &Placed<'_>) {
-        let Some(id) = touch::volume_of(placed.event) else { return };
-        if !self.running.contains_key(&id) {
-            match state.volume(id) {
+        let Some(id) = touch::volume_of(placed.event) else {
+            return;
+        };
+        let command = match self.running.entry(id) {
+            Entry::Occupied(running) => running.into_mut(),
+            Entry::Vacant(vacant) => match state.volume(id) {
                 // Nothing passes from a volume without checkpoints.
-                Some(volume) if !volume.images.is_empty() || matches!(placed.event, Event::CopiedOut { .. }) => {
-                    let before = volume.clone();
-                    self.running
-                        .insert(id, Command { first: placed.seq, before, bulk: false, replaced: Vec::new(), told: BTreeSet::new() });
+                Some(volume)
+                    if !volume.images.is_empty()
+                        || matches!(placed.event, Event::CopiedOut { .. }) =>
+                {
+                    vacant.insert(Command::begin(placed.seq, volume.clone()))
                 }
                 _ => return,
-            }
-        }
-        let Some(command) = self.running.get_mut(&id) else { return };
+            },
+        };
         let payload = placed.crcs.len() as u64;
         match placed.event {
-            Event::CopiedOutScope { .. } | Event::RolledBack { .. } | Event::CloneReset { .. } => command.bulk = true,
-            Event::CopiedOut { checkpoint, ino, ranges, .. } => {
+            Event::CopiedOutScope { .. } | Event::RolledBack { .. } | Event::CloneReset { .. } => {
+                command.bulk = true
+            }
+            Event::CopiedOut {
+                checkpoint,
+                ino,
+                ranges,
+                ..
+            } => {
                 for range in ranges {
                     for block in range.block..range.block.saturating_add(range.count) {
                         // A place without a version gets the address 0, which none has: it will be missed on the other side.
                         let version = command.before.live.version(Place { ino: *ino, block });
-                        command.told.insert((*checkpoint, version.map_or(0, |v| v.addr().0)));
+                        command
+                            .told
+                            .insert((*checkpoint, version.map_or(0, |v| v.addr().0)));
                         self.copied_out += 1;
                     }
                 }
             }
-            Event::Unlinked { ino, .. } | Event::OrphanDropped { ino, .. } | Event::FileRestored { ino, .. } => {
+            Event::Unlinked { ino, .. }
+            | Event::OrphanDropped { ino, .. }
+            | Event::FileRestored { ino, .. } => {
                 command.replaced.push((*ino, 0..=u64::MAX));
             }
-            Event::Renamed { over: Some((ino, _)), .. } => command.replaced.push((*ino, 0..=u64::MAX)),
+            Event::Renamed {
+                over: Some((ino, _)),
+                ..
+            } => command.replaced.push((*ino, 0..=u64::MAX)),
             event => {
-                if let (Some(ino), Some(blocks)) = (touch::file_of(event), touch::replaced(event, payload)) {
+                if let (Some(ino), Some(blocks)) =
+                    (touch::file_of(event), touch::replaced(event, payload))
+                {
                     command.replaced.push((ino, blocks));
                 }
             }
@@ -84,19 +116,33 @@ impl CopyOuts {
                 continue;
             }
             self.commands += 1;
-            let Some(after) = state.volume(id) else { continue };
+            let Some(after) = state.volume(id) else {
+                continue;
+            };
             let expected = expected(&command, after);
             let missed = expected.difference(&command.told).next();
             let excess = command.told.difference(&expected).next();
-            let Some((checkpoint, address)) = missed.or(excess) else { continue };
-            let name = state.checkpoints.get(checkpoint).map_or_else(|| checkpoint.to_string(), |c| c.name.to_string());
+            let Some((checkpoint, address)) = missed.or(excess) else {
+                continue;
+            };
+            let name = state
+                .checkpoints
+                .get(checkpoint)
+                .map_or_else(|| checkpoint.to_string(), |c| c.name.to_string());
             let what = if missed.is_some() {
-                format!("the version at address {address} left the live volume and should have passed to {name}")
+                format!(
+                    "the version at address {address} left the live volume and should have passed to {name}"
+                )
             } else {
-                format!("the version at address {address} is said to have passed to {name}, and did not")
+                format!(
+                    "the version at address {address} is said to have passed to {name}, and did not"
+                )
             };
             let finding = Finding::damage("copied-out", what).at(command.first);
-            findings.push(Finding { volume: Some(after.name.to_string()), ..finding });
+            findings.push(Finding {
+                volume: Some(after.name.to_string()),
+                ..finding
+            });
         }
     }
 }
@@ -104,15 +150,25 @@ impl CopyOuts {
 fn expected(command: &Command, after: &Volume) -> BTreeSet<Passed> {
     let before = &*command.before;
     let mut expected = BTreeSet::new();
-    let Some((_, newest)) = before.images.get_max() else { return expected };
+    let Some((_, newest)) = before.images.get_max() else {
+        return expected;
+    };
     for (ino, blocks) in &command.replaced {
-        let Some(file) = before.live.inode(*ino).map(Arc::as_ref).and_then(Inode::file) else { continue };
+        let Some(file) = before
+            .live
+            .inode(*ino)
+            .map(Arc::as_ref)
+            .and_then(Inode::file)
+        else {
+            continue;
+        };
         for (block, version) in file.map.range(*blocks.start(), *blocks.end()) {
             let place = Place { ino: *ino, block };
             if version.addr() >= newest.born || maps(&after.live, &after.spread, *version, place) {
                 continue;
             }
-            if let Some(checkpoint) = newest_image(&before.images, &before.spread, *version, place) {
+            if let Some(checkpoint) = newest_image(&before.images, &before.spread, *version, place)
+            {
                 expected.insert((checkpoint, version.addr().0));
             }
         }

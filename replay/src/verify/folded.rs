@@ -55,7 +55,8 @@ impl Watch<'_> {
     fn state(&mut self, state: &State) {
         if self.next.is_some_and(|next| next <= state.seq) {
             if self.wanted.contains(&state.seq) {
-                self.digests.insert(state.seq, digest(state, &mut self.cache));
+                self.digests
+                    .insert(state.seq, digest(state, &mut self.cache));
             }
             self.next = self.wanted.range(state.seq + 1..).next().copied();
         }
@@ -75,7 +76,11 @@ pub(crate) fn fold(
 ) -> Result<Folded, Error> {
     let reader = store.journal().reader();
     let until = walked.proved.0;
-    let base = if options.from_scratch { None } else { newest_state_file(store, walked) };
+    let base = if options.from_scratch {
+        None
+    } else {
+        newest_state_file(store, walked)
+    };
     let (state, start) = base.unwrap_or_else(|| (State::empty(), reader.origin()));
     let from = state.seq;
     let own = store.state();
@@ -92,41 +97,83 @@ pub(crate) fn fold(
         findings,
     };
     // A pin before the base cannot be kept; folding then needs the start, which `base` sees to.
-    let folder = prefix::fold(&reader, (state, start), walked.marks.pins.clone(), Some(until), &mut |state, placed| {
-        watch.state(state);
-        watch.copies.event(state, placed);
-        watch.ledgers.event(state, placed, watch.findings);
-        if placed.seq % TELL_EVERY == 0 {
-            progress(Progress { phase: Phase::Fold, done: placed.seq, total: until });
-        }
-    })?;
+    let folder = prefix::fold(
+        &reader,
+        (state, start),
+        walked.marks.pins.clone(),
+        Some(until),
+        &mut |state, placed| {
+            watch.state(state);
+            watch.copies.event(state, placed);
+            watch.ledgers.event(state, placed, watch.findings);
+            if placed.seq.is_multiple_of(TELL_EVERY) {
+                progress(Progress {
+                    phase: Phase::Fold,
+                    done: placed.seq,
+                    total: until,
+                });
+            }
+        },
+    )?;
     if let Some(damage) = folder.damage() {
         watch.findings.damage("event", damage);
     } else if let Some(missing) = folder.missing().first() {
         let what = format!("an event goes back to seq {missing}, which cannot be folded");
-        watch.findings.push(Finding::damage("event", what).at(folder.state.seq + 1));
+        watch
+            .findings
+            .push(Finding::damage("event", what).at(folder.state.seq + 1));
     }
     let state = folder.state;
     watch.state(&state);
     watch.ledgers.end(&state, watch.findings);
-    progress(Progress { phase: Phase::Fold, done: state.seq, total: until.max(state.seq) });
+    progress(Progress {
+        phase: Phase::Fold,
+        done: state.seq,
+        total: until.max(state.seq),
+    });
     let last = digest(&state, &mut DigestCache::default());
-    let Watch { digests, copies, ledgers, .. } = watch;
+    let Watch {
+        digests,
+        copies,
+        ledgers,
+        ..
+    } = watch;
     let compared = compare(walked, &digests, findings);
     if own.seq == state.seq && digest(&own, &mut DigestCache::default()) != last {
-        findings.push(Finding::damage("digest", "the state that the store was opened with is not what its events give").at(own.seq));
+        findings.push(
+            Finding::damage(
+                "digest",
+                "the state that the store was opened with is not what its events give",
+            )
+            .at(own.seq),
+        );
     }
     let (commands, copied_out) = copies.counts();
-    Ok(Folded { from, state, digest: last, digests, commands, copied_out, ledgers: ledgers.compared(), compared })
+    Ok(Folded {
+        from,
+        state,
+        digest: last,
+        digests,
+        commands,
+        copied_out,
+        ledgers: ledgers.compared(),
+        compared,
+    })
 }
 
 fn compare(walked: &Walked, digests: &BTreeMap<Seq, u128>, findings: &mut Findings) -> u64 {
     let mut compared = 0;
     for (at, recorded) in &walked.marks.digests {
-        let Some(found) = digests.get(at) else { continue };
+        let Some(found) = digests.get(at) else {
+            continue;
+        };
         compared += 1;
         if found != recorded {
-            let what = format!("the journal records the digest {}, the fold gives {}", hex(*recorded), hex(*found));
+            let what = format!(
+                "the journal records the digest {}, the fold gives {}",
+                hex(*recorded),
+                hex(*found)
+            );
             findings.push(Finding::damage("digest", what).at(*at));
         }
     }
@@ -139,5 +186,7 @@ fn newest_state_file(store: &Store, walked: &Walked) -> Option<(State, Start)> {
     let usable = walked.state_files.iter().rev().filter(|(seq, _)| {
         *seq <= walked.proved.0 && walked.marks.pins.first().is_none_or(|pin| seq <= pin)
     });
-    usable.filter_map(|(_, name)| statefile::load(&**store.disk(), name, id).ok()).find(|(_, start)| walked.has_chain(start))
+    usable
+        .filter_map(|(_, name)| statefile::load(&**store.disk(), name, id).ok())
+        .find(|(_, start)| walked.has_chain(start))
 }

@@ -22,7 +22,10 @@ impl Ledgers {
     pub(crate) fn event(&mut self, state: &State, placed: &Placed<'_>, findings: &mut Findings) {
         let changes_checkpoints = matches!(
             placed.event,
-            Event::CheckpointCreated { .. } | Event::CheckpointRemoved { .. } | Event::RolledBack { .. } | Event::Settled { last: true, .. }
+            Event::CheckpointCreated { .. }
+                | Event::CheckpointRemoved { .. }
+                | Event::RolledBack { .. }
+                | Event::Settled { last: true, .. }
         );
         // Within a command, ledgers and roots may stand apart.
         let quiet = self.quiet || state.seq == state.boundary;
@@ -35,7 +38,8 @@ impl Ledgers {
             _ => state.volumes.keys().copied().collect(),
         };
         for volume in members.iter().filter_map(|id| state.volume(*id)) {
-            let cost = volume.live.blocks + volume.images.values().map(|i| i.root.blocks).sum::<u64>();
+            let cost =
+                volume.live.blocks + volume.images.values().map(|i| i.root.blocks).sum::<u64>();
             if self.spent.saturating_add(cost) <= BUDGET_BLOCKS {
                 self.spent += cost;
                 self.compare(state, volume, findings);
@@ -63,10 +67,17 @@ impl Ledgers {
             self.compared += 1;
             let (books, truth) = (image.ledger.owned(), owned.get(id).copied().unwrap_or(0));
             if books != truth {
-                let name = state.checkpoints.get(id).map_or_else(|| id.to_string(), |c| c.name.to_string());
-                let what = format!("checkpoint {name} owns {truth} blocks, its ledger says {books}");
+                let name = state
+                    .checkpoints
+                    .get(id)
+                    .map_or_else(|| id.to_string(), |c| c.name.to_string());
+                let what =
+                    format!("checkpoint {name} owns {truth} blocks, its ledger says {books}");
                 let finding = Finding::damage("ledger", what).at(state.seq);
-                findings.push(Finding { volume: Some(volume.name.to_string()), ..finding });
+                findings.push(Finding {
+                    volume: Some(volume.name.to_string()),
+                    ..finding
+                });
             }
         }
     }

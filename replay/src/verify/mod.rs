@@ -61,17 +61,25 @@ pub enum Phase {
 ///
 /// # Errors
 /// What the disk gives when it fails a call; damage that was found comes as findings.
-pub fn verify(store: &Store, options: &Options, progress: &(dyn Fn(Progress) + Sync)) -> Result<Report, Error> {
+pub fn verify(
+    store: &Store,
+    options: &Options,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<Report, Error> {
     let mut findings = Findings::new(store);
     let mut report = Report::default();
     let timed = |report: &mut Report, phase, since: Instant| {
-        report.phases.push(PhaseTime { phase, seconds: since.elapsed().as_secs_f64() });
+        report.phases.push(PhaseTime {
+            phase,
+            seconds: since.elapsed().as_secs_f64(),
+        });
     };
 
     let begun = Instant::now();
     let walked = walk::walk(store, options, progress, &mut findings)?;
     report.totals = walked.totals;
-    (report.proved_from, report.proved_to, report.proved_to_time) = (1, walked.proved.0, walked.proved.1);
+    (report.proved_from, report.proved_to, report.proved_to_time) =
+        (1, walked.proved.0, walked.proved.1);
     report.chain = walked.proved.2.to_string();
     report.anchor = walked.anchor_result(options.anchor);
     findings.anchor(report.anchor.as_ref());

@@ -19,11 +19,22 @@ impl Trees {
         for volume in state.volumes.values() {
             note(&volume.live, &wanted, &volume.name, &mut shown);
             for (id, image) in volume.images.iter().rev() {
-                let name = state.checkpoints.get(id).map_or_else(|| id.to_string(), |c| c.name.to_string());
-                note(&image.root, &wanted, &format!("{}@{name}", volume.name), &mut shown);
+                let name = state
+                    .checkpoints
+                    .get(id)
+                    .map_or_else(|| id.to_string(), |c| c.name.to_string());
+                note(
+                    &image.root,
+                    &wanted,
+                    &format!("{}@{name}", volume.name),
+                    &mut shown,
+                );
             }
         }
-        Self { labels: RefCell::new(Labels::new(state.clone())), shown }
+        Self {
+            labels: RefCell::new(Labels::new(state.clone())),
+            shown,
+        }
     }
 
     pub(crate) fn volume(&self, id: VolumeId) -> String {
@@ -39,7 +50,12 @@ impl Trees {
     }
 }
 
-fn note(tree: &Fileset, wanted: &BTreeSet<u64>, name: &str, shown: &mut BTreeMap<u64, Vec<String>>) {
+fn note(
+    tree: &Fileset,
+    wanted: &BTreeSet<u64>,
+    name: &str,
+    shown: &mut BTreeMap<u64, Vec<String>>,
+) {
     let files = tree.inodes.iter().filter_map(|(_, inode)| inode.file());
     for (_, version) in files.flat_map(|file| file.map.iter()) {
         let address = version.addr().0;

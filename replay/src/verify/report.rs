@@ -212,25 +212,48 @@ pub(crate) struct Findings {
 impl Findings {
     /// With what opening the store found already.
     pub(crate) fn new(store: &Store) -> Self {
-        let mut findings = Self { list: Vec::new(), more: 0 };
+        let mut findings = Self {
+            list: Vec::new(),
+            more: 0,
+        };
         if let Some(damage) = &store.opening().damage {
             findings.damage("event", damage);
         }
-        let Some(recovery) = &store.opening().recovery else { return findings };
+        let Some(recovery) = &store.opening().recovery else {
+            return findings;
+        };
         if let Some(damage) = &recovery.damage {
-            let what = format!("{}; numbers {} to {} cannot be read", damage.reason, damage.first_number, damage.last_number);
-            findings.push(Finding::damage("header", what).on_disk(damage.segment, damage.offset).at(damage.first_number));
+            let what = format!(
+                "{}; numbers {} to {} cannot be read",
+                damage.reason, damage.first_number, damage.last_number
+            );
+            findings.push(
+                Finding::damage("header", what)
+                    .on_disk(damage.segment, damage.offset)
+                    .at(damage.first_number),
+            );
         }
         if let Some(torn) = &recovery.torn {
-            let what = format!("a write that was never acknowledged was cut off ({})", torn.reason);
+            let what = format!(
+                "a write that was never acknowledged was cut off ({})",
+                torn.reason
+            );
             let offset = u64::from(torn.block) * strand_journal::BLOCK_SIZE as u64;
-            findings.push(Finding::new(Severity::Notice, "tail", what).on_disk(torn.segment, offset).at(torn.number));
+            findings.push(
+                Finding::new(Severity::Notice, "tail", what)
+                    .on_disk(torn.segment, offset)
+                    .at(torn.number),
+            );
         }
         findings
     }
 
     pub(crate) fn push(&mut self, finding: Finding) {
-        let known = |f: &&Finding| f.check == finding.check && f.segment.is_some() && (f.segment, f.offset) == (finding.segment, finding.offset);
+        let known = |f: &&Finding| {
+            f.check == finding.check
+                && f.segment.is_some()
+                && (f.segment, f.offset) == (finding.segment, finding.offset)
+        };
         if self.list.iter().rev().take(16).any(|f| known(&f)) {
             return;
         }
@@ -244,26 +267,33 @@ impl Findings {
 
     pub(crate) fn damage(&mut self, check: &'static str, damage: &Damage) {
         let mut finding = Finding::damage(check, damage.what.clone());
-        (finding.seq, finding.offset, finding.file) = (damage.seq, damage.offset, damage.place.clone());
+        (finding.seq, finding.offset, finding.file) =
+            (damage.seq, damage.offset, damage.place.clone());
         self.push(finding);
     }
 
     pub(crate) fn anchor(&mut self, result: Option<&AnchorResult>) {
         let (seq, what) = match result {
             None | Some(AnchorResult::Proved { .. }) => return,
-            Some(AnchorResult::Differs { seq, found }) => {
-                (*seq, format!("the chain hash is {found}, not the anchor's: something before it was altered"))
-            }
-            Some(AnchorResult::Missing { seq, last }) => {
-                (*seq, format!("no sound frame ends at the anchor's number; the last number is {last}"))
-            }
+            Some(AnchorResult::Differs { seq, found }) => (
+                *seq,
+                format!(
+                    "the chain hash is {found}, not the anchor's: something before it was altered"
+                ),
+            ),
+            Some(AnchorResult::Missing { seq, last }) => (
+                *seq,
+                format!("no sound frame ends at the anchor's number; the last number is {last}"),
+            ),
         };
         self.push(Finding::damage("anchor", what).at(seq));
     }
 
     pub(crate) fn finish(self, report: &mut Report) {
         report.findings = self.list;
-        report.findings.sort_by_key(|f| (f.seq.unwrap_or(Seq::MAX), f.segment, f.offset));
+        report
+            .findings
+            .sort_by_key(|f| (f.seq.unwrap_or(Seq::MAX), f.segment, f.offset));
         report.more_findings = self.more;
     }
 }

@@ -18,19 +18,34 @@ pub(crate) fn check(
     let total = walked.state_files.len() as u64;
     let mut compared = 0;
     for (done, (seq, name)) in walked.state_files.iter().enumerate() {
-        progress(Progress { phase: Phase::StateFiles, done: done as u64, total });
-        let wrong = |what: &str| Finding { file: Some(name.clone()), ..Finding::damage("state-file", what).at(*seq) };
+        progress(Progress {
+            phase: Phase::StateFiles,
+            done: done as u64,
+            total,
+        });
+        let wrong = |what: &str| Finding {
+            file: Some(name.clone()),
+            ..Finding::damage("state-file", what).at(*seq)
+        };
         match statefile::load(&**store.disk(), name, store.journal().store()) {
             Err(damage) => findings.damage("state-file", &damage),
             Ok((state, start)) => {
                 compared += 1;
                 let found = digest(&state, &mut DigestCache::default());
                 if state.seq != *seq || start.number != *seq + 1 {
-                    findings.push(wrong("a state file's name and content are of different positions"));
+                    findings.push(wrong(
+                        "a state file's name and content are of different positions",
+                    ));
                 } else if *seq <= walked.proved.0 && !walked.has_chain(&start) {
                     findings.push(wrong("a state file lies on another chain than the journal"));
-                } else if folded.digests.get(seq).is_some_and(|expected| *expected != found) {
-                    findings.push(wrong("a state file holds another state than its events give"));
+                } else if folded
+                    .digests
+                    .get(seq)
+                    .is_some_and(|expected| *expected != found)
+                {
+                    findings.push(wrong(
+                        "a state file holds another state than its events give",
+                    ));
                 }
             }
         }

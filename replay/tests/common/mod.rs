@@ -4,8 +4,8 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 use strand_engine::{
-    Actor, BLOCK, Bytes, CheckpointId, Clock, Command, Done, Grade, InitOptions, Ino, ManualClock, NewBody, OpenOptions, Source, Store,
-    VolumeId,
+    Actor, BLOCK, Bytes, CheckpointId, Clock, Command, Done, Grade, InitOptions, Ino, ManualClock,
+    NewBody, OpenOptions, Source, Store, VolumeId,
 };
 use strand_journal::{Disk, MemoryDisk, StoreId};
 
@@ -14,7 +14,13 @@ pub const MORNING: u64 = 1_795_251_600_000_000_000;
 pub const SECOND: u64 = 1_000_000_000;
 
 pub fn actor(name: &str, pid: u32) -> Actor {
-    Actor { grade: Grade::Caller, uid: 1000, pid, name: name.into(), ..Actor::program() }
+    Actor {
+        grade: Grade::Caller,
+        uid: 1000,
+        pid,
+        name: name.into(),
+        ..Actor::program()
+    }
 }
 
 pub fn bytes(text: &str) -> Bytes {
@@ -35,18 +41,37 @@ impl Fixture {
 
     pub fn on(disk: Arc<dyn Disk>, segment_size: u64) -> Self {
         let clock = Arc::new(ManualClock::new(MORNING));
-        let options = InitOptions { segment_size, capacity: None, store: StoreId([7; 16]) };
+        let options = InitOptions {
+            segment_size,
+            capacity: None,
+            store: StoreId([7; 16]),
+        };
         let me = actor("sqlite3", 812);
         let store = Store::init(disk.clone(), clock.clone(), options, &me).unwrap();
-        Self { disk, clock, store, me }
+        Self {
+            disk,
+            clock,
+            store,
+            me,
+        }
     }
 
     /// Closes the store and opens it again, for reading.
     pub fn reopen(self) -> Self {
-        let Self { disk, clock, store, me } = self;
+        let Self {
+            disk,
+            clock,
+            store,
+            me,
+        } = self;
         store.close().unwrap();
         let store = open(&disk, &clock, OpenOptions::read_only());
-        Self { disk, clock, store, me }
+        Self {
+            disk,
+            clock,
+            store,
+            me,
+        }
     }
 
     pub fn run(&self, command: Command) -> Done {
@@ -54,7 +79,12 @@ impl Fixture {
     }
 
     pub fn volume(&self, name: &str) -> VolumeId {
-        self.run(Command::VolumeCreate { name: name.into(), mode: 0o755, uid: 0, gid: 0 });
+        self.run(Command::VolumeCreate {
+            name: name.into(),
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+        });
         self.store.state().volume_named(name).unwrap().id
     }
 
@@ -63,20 +93,45 @@ impl Fixture {
     }
 
     pub fn create(&self, volume: VolumeId, dir: Ino, name: &str, body: NewBody) -> Ino {
-        self.run(Command::Create { volume, dir, name: bytes(name), body, mode: 0o644, uid: 0, gid: 0 });
-        self.store.state().volume(volume).unwrap().live.child(dir, name.as_bytes()).unwrap()
+        self.run(Command::Create {
+            volume,
+            dir,
+            name: bytes(name),
+            body,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+        });
+        self.store
+            .state()
+            .volume(volume)
+            .unwrap()
+            .live
+            .child(dir, name.as_bytes())
+            .unwrap()
     }
 
     pub fn file(&self, volume: VolumeId, name: &str) -> Ino {
         self.create(volume, self.root(volume), name, NewBody::File)
     }
 
-    pub fn write_as(&self, who: &Actor, volume: VolumeId, ino: Ino, block: u64, count: u64, fill: u8) -> Done {
+    pub fn write_as(
+        &self,
+        who: &Actor,
+        volume: VolumeId,
+        ino: Ino,
+        block: u64,
+        count: u64,
+        fill: u8,
+    ) -> Done {
         let mut data = vec![fill; (count * BLOCK) as usize];
         for (i, chunk) in data.chunks_mut(BLOCK as usize).enumerate() {
             chunk[..8].copy_from_slice(&(block + i as u64).to_le_bytes());
         }
-        let done = self.store.write(who, volume, ino, block * BLOCK, &data).unwrap();
+        let done = self
+            .store
+            .write(who, volume, ino, block * BLOCK, &data)
+            .unwrap();
         self.store.commit(done.ticket).unwrap();
         done
     }
@@ -87,7 +142,12 @@ impl Fixture {
 
     pub fn unlink(&self, volume: VolumeId, name: &str) {
         let dir = self.root(volume);
-        self.run(Command::Unlink { volume, dir, name: bytes(name), dir_wanted: false });
+        self.run(Command::Unlink {
+            volume,
+            dir,
+            name: bytes(name),
+            dir_wanted: false,
+        });
     }
 
     pub fn rename(&self, volume: VolumeId, from: &str, to: &str) {
@@ -115,7 +175,11 @@ impl Fixture {
     }
 
     pub fn rollback(&self, volume: VolumeId, checkpoint: CheckpointId) -> Done {
-        let done = self.run(Command::Rollback { volume, source: Source::Checkpoint(volume, checkpoint), only: false });
+        let done = self.run(Command::Rollback {
+            volume,
+            source: Source::Checkpoint(volume, checkpoint),
+            only: false,
+        });
         self.store.settle().unwrap();
         self.store.sync().unwrap();
         done
