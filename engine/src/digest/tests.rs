@@ -411,6 +411,6 @@ fn the_next_digest_costs_what_changed() {
 /// Pins the numbers: a digest stands in the journal for ever.
 #[test]
 fn the_digest_of_a_known_state_is_known() {
-    assert_eq!(format!("{:032x}", fresh(&State::empty())), "GOLDEN_EMPTY");
-    assert_eq!(format!("{:032x}", fresh(&one_of_each())), "GOLDEN_FULL");
+    let known = [State::empty(), one_of_each()].map(|state| format!("{:032x}", fresh(&state)));
+    assert_eq!(known, ["6644b0047bc74cea9070a8ffee4e206b", "GOLDEN_FULL"]);
 }
