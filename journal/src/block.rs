@@ -61,3 +61,10 @@ pub(crate) fn leaf_of(bytes: &[u8]) -> [u8; 16] {
     leaf.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
     leaf
 }
+
+/// Whether all bytes are zero; pieces of 64 bytes, so that the compiler compares many at once.
+pub(crate) fn is_blank(bytes: &[u8]) -> bool {
+    bytes
+        .chunks(64)
+        .all(|piece| piece.iter().fold(0, |all, &byte| all | byte) == 0)
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::address::{BlockAddr, Start};
-use crate::block::leaf_of;
+use crate::block::{is_blank, leaf_of};
 use crate::error::Error;
 use crate::frame::{Frame, FrameError, NO_BLOCK};
 use crate::recovery::Damage;
@@ -177,7 +177,7 @@ impl Reader {
         let mut bytes = vec![0u8; BLOCK_SIZE];
         for block in from..self.core.layout.blocks() {
             self.core.segments.read(segment, block, &mut bytes, false)?;
-            if bytes.iter().any(|&byte| byte != 0) {
+            if !is_blank(&bytes) {
                 stray.push((segment, u64::from(block) * BLOCK_SIZE as u64));
             }
         }

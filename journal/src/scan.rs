@@ -7,6 +7,7 @@
 
 use crate::BLOCK_SIZE;
 use crate::address::Start;
+use crate::block::is_blank;
 use crate::error::Error;
 use crate::frame::{Frame, Layout, looks_like_frame};
 use crate::segments::{Segments, path};
@@ -107,10 +108,4 @@ fn scan_segment(
         block = next;
     }
     Ok(end)
-}
-
-fn is_blank(bytes: &[u8]) -> bool {
-    bytes
-        .chunks(16)
-        .all(|chunk| chunk == &[0u8; 16][..chunk.len()])
 }

@@ -1,4 +1,5 @@
 //! Placing, committing, refusing, poisoning, opening and closing, beside the crashes.
+#![allow(clippy::unwrap_used)] // In a test a panic is the report.
 
 mod common;
 
@@ -539,8 +540,10 @@ fn what_lies_behind_a_cut_never_comes_back() {
             disk.crash_at(second);
             let died = reopen(&disk, Access::ReadWrite).is_err();
             let disk = disk.crash(seed * 100 + second);
-            let mut history = History::default();
-            history.created = true;
+            let mut history = History {
+                created: true,
+                ..History::default()
+            };
             let (journal, recovery) = reopen(&disk, Access::ReadWrite).unwrap();
             assert_eq!((recovery.last, recovery.damage), (0, None));
             // New frames of the same shape end where the ghosts begin.

@@ -1,4 +1,5 @@
 //! Power lost at every disk call of a script, and during the recovery after it; every disk call failing once.
+#![allow(clippy::unwrap_used)] // In a test a panic is the report.
 
 mod common;
 

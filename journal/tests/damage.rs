@@ -1,4 +1,5 @@
 //! Flipped bytes, cut files, forged headers: never a wrong record; found, or cut as an unacknowledged tail.
+#![allow(clippy::unwrap_used)] // In a test a panic is the report.
 
 mod common;
 
@@ -164,14 +165,10 @@ fn a_file_cut_at_any_byte_shows_a_prefix_or_damage() {
         let (_, recovery, _) = read(&disk, 3).unwrap();
         assert_eq!(recovery.damage.is_some(), cut < close - BLOCK_SIZE, "{cut}");
     }
-    let (disk, _) = small(false);
-    let files = segment_files(&disk);
     // A cut last file can be written again once it is opened: to its full length.
-    let path = &files[2];
-    let bytes = disk.file_bytes(path).unwrap();
-    disk.set_file_bytes(path, &bytes[..5 * BLOCK_SIZE]);
+    disk.set_file_bytes(path, &bytes[..2 * BLOCK_SIZE]);
     let (journal, recovery) = reopen(&disk, Access::ReadWrite).unwrap();
-    assert!(recovery.torn.is_some());
+    assert_eq!(recovery.torn.unwrap().reason, FrameError::Payload);
     journal.close().unwrap();
     assert_eq!(disk.file_bytes(path).unwrap().len() as u64, SEGMENT);
 }

@@ -1,4 +1,5 @@
 //! The bytes of a small journal, pinned: what `docs/format.md` says. A change here is a change of the format.
+#![allow(clippy::unwrap_used)] // In a test a panic is the report.
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! What was placed is read back: in the open journal, after closing, after reopening, forward and backward.
+#![allow(clippy::unwrap_used)] // In a test a panic is the report.
 
 use std::sync::Arc;
 

@@ -2,6 +2,7 @@
 
 use super::core::{self, FIXED, Layout, TRAILER, flags};
 use crate::address::{BlockAddr, ChainHash};
+use crate::block::is_blank;
 use crate::{BLOCK_SIZE, MAX_FRAME_BLOCKS, MAX_RECORD_BYTES, MAX_RECORD_PAYLOAD, tree, varint};
 
 /// Why bytes are no frame, or not the one expected.
@@ -141,7 +142,7 @@ pub(crate) fn shape(
         return Err(FrameError::Short);
     }
     if !looks_like_frame(first_block) {
-        let blank = first_block.iter().all(|&byte| byte == 0);
+        let blank = is_blank(first_block);
         return Err(if blank {
             FrameError::Blank
         } else {
@@ -192,7 +193,7 @@ impl Frame {
         if leaves_end > crc_at {
             return Err(FrameError::Lengths);
         }
-        if header[leaves_end..crc_at].iter().any(|&byte| byte != 0) {
+        if !is_blank(&header[leaves_end..crc_at]) {
             return Err(FrameError::NotZero);
         }
         let bits = u16_at(&header, core::AT_FLAGS);
