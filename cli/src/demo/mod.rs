@@ -99,7 +99,7 @@ fn prepared(dir: &Path) -> Outcome<PathBuf> {
                 Kind::NotAllowed,
                 format!("cannot keep the demo in {}", dir.display()),
             )
-            .why(format!("it lies inside the store {}", store.display()))
+            .why(format!("a store is there already: {}", store.display()))
             .next("name a new directory"),
         );
     }
