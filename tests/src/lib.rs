@@ -6,3 +6,4 @@ pub mod lockstep;
 pub mod random;
 pub mod reference;
 pub mod scenario;
+pub mod small;

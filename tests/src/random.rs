@@ -22,7 +22,11 @@ impl Random {
 
     /// A number below `limit` (0 where `limit` is 0).
     pub fn below(&mut self, limit: u64) -> u64 {
-        if limit == 0 { 0 } else { self.next_u64() % limit }
+        if limit == 0 {
+            0
+        } else {
+            self.next_u64() % limit
+        }
     }
 
     /// True once in `n` on average.

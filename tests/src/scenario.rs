@@ -2,7 +2,9 @@
 //! commit boundary remembered by its digest.
 
 use crate::history::{Profile, Step, choose, dice};
-use crate::lockstep::{BEGIN, Depth, EngineSide, Lockstep, Pairs, SEGMENT_SIZE, actor, fresh_digest, open_options};
+use crate::lockstep::{
+    BEGIN, Depth, EngineSide, Lockstep, Pairs, SEGMENT_SIZE, actor, fresh_digest, open_options,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use strand_engine::fold::fold_prefix;
@@ -47,12 +49,22 @@ impl Scenario {
         let mut lockstep = Lockstep::new(Arc::new(disk), 0).expect("a healthy disk");
         let mut steps = Vec::new();
         for (turn, die) in dice(seed, length).into_iter().enumerate() {
-            let step = if turn % 4 == 3 { Step::Sync } else { choose(die, &lockstep.reference, Profile::Plain) };
-            if matches!(step, Step::OpenHandle { .. } | Step::CloseHandle { .. }) || goes_back_to_a_position(&step) {
+            let step = if turn % 4 == 3 {
+                Step::Sync
+            } else {
+                choose(die, &lockstep.reference, Profile::Plain)
+            };
+            if matches!(step, Step::OpenHandle { .. } | Step::CloseHandle { .. })
+                || goes_back_to_a_position(&step)
+            {
                 continue;
             }
-            let refused = lockstep.step(&step).unwrap_or_else(|e| panic!("scenario {seed}: {step:?}: {e}"));
-            lockstep.compare(Depth::Sampled(u64::MAX)).unwrap_or_else(|e| panic!("scenario {seed}: after {step:?}: {e}"));
+            let refused = lockstep
+                .step(&step)
+                .unwrap_or_else(|e| panic!("scenario {seed}: {step:?}: {e}"));
+            lockstep
+                .compare(Depth::Sampled(u64::MAX))
+                .unwrap_or_else(|e| panic!("scenario {seed}: after {step:?}: {e}"));
             if refused.is_none() {
                 steps.push(step);
             }
@@ -66,7 +78,13 @@ impl Scenario {
     /// Where the undisturbed run fails.
     #[must_use]
     pub fn of(steps: Vec<Step>, inos: Pairs, capacity: Option<u64>) -> Self {
-        let mut scenario = Self { steps, inos, capacity, boundaries: BTreeMap::new(), calls: 0 };
+        let mut scenario = Self {
+            steps,
+            inos,
+            capacity,
+            boundaries: BTreeMap::new(),
+            calls: 0,
+        };
         let disk = FaultyDisk::new(0);
         let (outcome, store) = scenario.run(&disk);
         assert_eq!(outcome.failed, None, "an undisturbed run");
@@ -85,7 +103,10 @@ impl Scenario {
     pub fn closed_disk(&self) -> FaultyDisk {
         let disk = FaultyDisk::new(0);
         let (_, store) = self.run(&disk);
-        store.expect("a healthy disk").close().expect("a healthy disk");
+        store
+            .expect("a healthy disk")
+            .close()
+            .expect("a healthy disk");
         disk
     }
 
@@ -103,8 +124,16 @@ impl Scenario {
         outcome.acknowledged = 1;
         let actor = actor("model");
         for step in &self.steps {
-            match (EngineSide { store: &store, actor: &actor, inos: &self.inos }).run(step) {
-                Ok(ran) => outcome.acknowledged = outcome.acknowledged.max(ran.acknowledged.unwrap_or(0)),
+            match (EngineSide {
+                store: &store,
+                actor: &actor,
+                inos: &self.inos,
+            })
+            .run(step)
+            {
+                Ok(ran) => {
+                    outcome.acknowledged = outcome.acknowledged.max(ran.acknowledged.unwrap_or(0))
+                }
                 Err(error) => {
                     outcome.failed = Some(error.kind().name());
                     return (outcome, Some(store));
@@ -115,7 +144,11 @@ impl Scenario {
     }
 
     /// Runs all its steps, whatever fails, with the digest after each remembered.
-    pub fn run_on(&self, disk: &FaultyDisk, mut on: impl FnMut(&Store, &Step, &Result<(), Error>)) -> (Outcome, Option<Store>) {
+    pub fn run_on(
+        &self,
+        disk: &FaultyDisk,
+        mut on: impl FnMut(&Store, &Step, &Result<(), Error>),
+    ) -> (Outcome, Option<Store>) {
         let mut outcome = Outcome::default();
         let store = match self.make(disk) {
             Ok(store) => store,
@@ -128,7 +161,12 @@ impl Scenario {
         outcome.acknowledged = 1;
         let actor = actor("model");
         for step in &self.steps {
-            let ran = EngineSide { store: &store, actor: &actor, inos: &self.inos }.run(step);
+            let ran = EngineSide {
+                store: &store,
+                actor: &actor,
+                inos: &self.inos,
+            }
+            .run(step);
             if let Ok(ran) = &ran {
                 outcome.acknowledged = outcome.acknowledged.max(ran.acknowledged.unwrap_or(0));
             }
@@ -146,8 +184,17 @@ impl Scenario {
     fn make(&self, disk: &FaultyDisk) -> Result<Store, Error> {
         let clock = Arc::new(ManualClock::new(BEGIN));
         let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-        let options = InitOptions { segment_size: SEGMENT_SIZE, capacity: self.capacity, store: StoreId([7; 16]) };
-        drop(Store::init(disk.clone(), clock.clone(), options, &actor("model"))?);
+        let options = InitOptions {
+            segment_size: SEGMENT_SIZE,
+            capacity: self.capacity,
+            store: StoreId([7; 16]),
+        };
+        drop(Store::init(
+            disk.clone(),
+            clock.clone(),
+            options,
+            &actor("model"),
+        )?);
         Store::open(disk, clock, open_options(STATE_EVERY, false))
     }
 }
@@ -163,7 +210,11 @@ fn goes_back_to_a_position(step: &Step) -> bool {
 /// What the engine says.
 pub fn reopen(disk: &FaultyDisk, ignore_state_files: bool) -> Result<Store, Error> {
     let clock = Arc::new(ManualClock::new(BEGIN + 60_000_000_000));
-    Store::open(Arc::new(disk.clone()), clock, open_options(0, ignore_state_files))
+    Store::open(
+        Arc::new(disk.clone()),
+        clock,
+        open_options(0, ignore_state_files),
+    )
 }
 
 /// The digest at every commit boundary of a store's journal.
@@ -177,7 +228,9 @@ pub fn boundaries(store: &Store) -> Result<BTreeMap<Seq, u128>, Error> {
             found.insert(state.seq, fresh_digest(state));
         }
     };
-    let last = fold_prefix(&store.journal().reader(), None, &mut |state, _| remember(state))?;
+    let last = fold_prefix(&store.journal().reader(), None, &mut |state, _| {
+        remember(state)
+    })?;
     remember(&last);
     Ok(found)
 }
@@ -192,7 +245,8 @@ pub fn read_everything(store: &Store) -> Result<u64, String> {
     for (id, volume) in &state.volumes {
         bytes += read_tree(store, &volume.live).map_err(|e| format!("volume {id}: {e}"))?;
         for (checkpoint, image) in &volume.images {
-            bytes += read_tree(store, &image.root).map_err(|e| format!("volume {id}, checkpoint {checkpoint}: {e}"))?;
+            bytes += read_tree(store, &image.root)
+                .map_err(|e| format!("volume {id}, checkpoint {checkpoint}: {e}"))?;
         }
     }
     Ok(bytes)
@@ -205,7 +259,10 @@ fn read_tree(store: &Store, tree: &Fileset) -> Result<u64, String> {
         let Some(file) = inode.file() else { continue };
         for (block, _) in file.map.iter() {
             let ino = strand_engine::Ino(ino);
-            bytes += store.read(tree, ino, block * 4096, &mut buffer).map_err(|e| format!("inode {ino}, block {block}: {e}"))? as u64;
+            bytes += store
+                .read(tree, ino, block * 4096, &mut buffer)
+                .map_err(|e| format!("inode {ino}, block {block}: {e}"))?
+                as u64;
         }
     }
     Ok(bytes)

@@ -17,18 +17,43 @@ pub enum Profile {
 const FEW_VOLUMES: usize = 5;
 const FEW_CHECKPOINTS: usize = 9;
 const FEW_FILES: usize = 12;
-const NAMES: [&[u8]; 9] = [b"a", b"b", b"c", b"d", b"e", b"f", b"lib", b"\xff\xfe", b"long name with spaces"];
-const OBJECT_NAMES: [&str; 8] = ["red", "green", "blue", "before-upgrade", "v1.2", "nightly", "x_1", "Z"];
+const NAMES: [&[u8]; 9] = [
+    b"a",
+    b"b",
+    b"c",
+    b"d",
+    b"e",
+    b"f",
+    b"lib",
+    b"\xff\xfe",
+    b"long name with spaces",
+];
+const OBJECT_NAMES: [&str; 8] = [
+    "red",
+    "green",
+    "blue",
+    "before-upgrade",
+    "v1.2",
+    "nightly",
+    "x_1",
+    "Z",
+];
 
 /// The step of a die.
 #[must_use]
 pub fn choose(die: u64, reference: &Reference, profile: Profile) -> Step {
-    let mut chooser = Chooser { random: Random::new(die), reference };
+    let mut chooser = Chooser {
+        random: Random::new(die),
+        reference,
+    };
     let volumes: Vec<VolumeNumber> = reference.volumes.keys().copied().collect();
     let Some(volume) = chooser.random.pick(&volumes).copied() else {
         return Step::VolumeCreate("first".into());
     };
-    match chooser.random.below(if profile == Profile::All { 120 } else { 108 }) {
+    match chooser
+        .random
+        .below(if profile == Profile::All { 120 } else { 108 })
+    {
         0..52 => chooser.content(volume),
         52..76 => chooser.name(volume),
         76..82 => chooser.attributes(volume),
@@ -51,7 +76,12 @@ impl Chooser<'_> {
 
     fn some(&mut self, volume: VolumeNumber, wanted: impl Fn(&Node) -> bool) -> Option<Ino> {
         let tree = &self.reference.volumes[&volume].live;
-        let found: Vec<Ino> = tree.nodes.iter().filter(|(_, n)| wanted(n)).map(|(i, _)| *i).collect();
+        let found: Vec<Ino> = tree
+            .nodes
+            .iter()
+            .filter(|(_, n)| wanted(n))
+            .map(|(i, _)| *i)
+            .collect();
         self.random.pick(&found).copied()
     }
 
@@ -65,13 +95,19 @@ impl Chooser<'_> {
     }
 
     fn dir(&mut self, volume: VolumeNumber) -> Ino {
-        let wanted = if self.random.one_in(30) { self.some(volume, |_| true) } else { self.some(volume, Node::is_dir) };
+        let wanted = if self.random.one_in(30) {
+            self.some(volume, |_| true)
+        } else {
+            self.some(volume, Node::is_dir)
+        };
         wanted.unwrap_or(u64::MAX / 3)
     }
 
     fn file_name(&mut self) -> Vec<u8> {
         if self.random.one_in(60) {
-            return [&b""[..], b"..", b"a/b", b"nul\0", &[b'x'; 256]][self.random.below(5) as usize].to_vec();
+            return [&b""[..], b"..", b"a/b", b"nul\0", &[b'x'; 256]]
+                [self.random.below(5) as usize]
+                .to_vec();
         }
         self.random.pick(&NAMES).map_or(vec![b'a'], |n| n.to_vec())
     }
@@ -79,8 +115,12 @@ impl Chooser<'_> {
     /// A directory and mostly a name that is in it.
     fn entry(&mut self, volume: VolumeNumber) -> (Ino, Vec<u8>) {
         let dir = self.dir(volume);
-        let names: Vec<Vec<u8>> =
-            self.tree(volume).nodes.get(&dir).and_then(Node::names).map_or_else(Vec::new, |n| n.keys().cloned().collect());
+        let names: Vec<Vec<u8>> = self
+            .tree(volume)
+            .nodes
+            .get(&dir)
+            .and_then(Node::names)
+            .map_or_else(Vec::new, |n| n.keys().cloned().collect());
         match self.random.pick(&names) {
             Some(name) if !self.random.one_in(12) => (dir, name.clone()),
             _ => (dir, self.file_name()),
@@ -107,42 +147,105 @@ impl Chooser<'_> {
 
     fn content(&mut self, volume: VolumeNumber) -> Step {
         let Some(ino) = self.file(volume) else {
-            return self.create(volume, Kind::File { size: 0, blocks: BTreeMap::new() });
+            return self.create(
+                volume,
+                Kind::File {
+                    size: 0,
+                    blocks: BTreeMap::new(),
+                },
+            );
         };
         let (offset, length) = (self.offset(), self.length());
-        let some = length.max(1);
         match self.random.below(52) {
             0..27 => {
-                let seed = if self.random.one_in(10) { None } else { Some(self.random.next_u64()) };
-                Step::Write { volume, ino, offset, length, seed }
+                let seed = if self.random.one_in(10) {
+                    None
+                } else {
+                    Some(self.random.next_u64())
+                };
+                Step::Write {
+                    volume,
+                    ino,
+                    offset,
+                    length,
+                    seed,
+                }
             }
             27..33 => {
-                let size = if self.random.one_in(15) { u64::MAX - offset } else { offset };
+                let size = if self.random.one_in(15) {
+                    u64::MAX - offset
+                } else {
+                    offset
+                };
                 Step::Truncate { volume, ino, size }
             }
-            33..40 => Step::Zero { volume, ino, offset, length: some, grow: self.random.one_in(3) },
-            40..42 => Step::Preallocate { volume, ino, offset, length: some, keep_size: self.random.one_in(2) },
+            33..40 => Step::Zero {
+                volume,
+                ino,
+                offset,
+                length,
+                grow: self.random.one_in(3),
+            },
+            40..42 => Step::Preallocate {
+                volume,
+                ino,
+                offset,
+                length,
+                keep_size: self.random.one_in(2),
+            },
             _ => {
-                let to = if self.random.one_in(3) { Some(ino) } else { self.file(volume) }.unwrap_or(ino);
+                let to = if self.random.one_in(3) {
+                    Some(ino)
+                } else {
+                    self.file(volume)
+                }
+                .unwrap_or(ino);
                 let length = length + BLOCK * self.random.below(4);
                 let alike = !self.random.one_in(4);
-                let from_offset = self.random.below(8) * BLOCK + if self.random.one_in(3) { 100 } else { 0 };
-                let to_offset = if alike { self.random.below(10) * BLOCK + from_offset % BLOCK } else { offset };
-                Step::CopyRange { volume, from: (ino, from_offset), to: (to, to_offset), length }
+                let from_offset =
+                    self.random.below(8) * BLOCK + if self.random.one_in(3) { 100 } else { 0 };
+                let to_offset = if alike {
+                    self.random.below(10) * BLOCK + from_offset % BLOCK
+                } else {
+                    offset
+                };
+                Step::CopyRange {
+                    volume,
+                    from: (ino, from_offset),
+                    to: (to, to_offset),
+                    length,
+                }
             }
         }
     }
 
     fn create(&mut self, volume: VolumeNumber, kind: Kind) -> Step {
         let mode = [0o644, 0o755, 0o2775, 0o4711][self.random.below(4) as usize];
-        Step::Create { volume, dir: self.dir(volume), name: self.file_name(), kind, mode }
+        Step::Create {
+            volume,
+            dir: self.dir(volume),
+            name: self.file_name(),
+            kind,
+            mode,
+        }
     }
 
     fn name(&mut self, volume: VolumeNumber) -> Step {
         let full = self.tree(volume).nodes.len() > FEW_FILES;
         match self.random.below(if full { 14 } else { 24 }) {
-            14..18 => self.create(volume, Kind::File { size: 0, blocks: BTreeMap::new() }),
-            18..21 => self.create(volume, Kind::Dir { names: BTreeMap::new() }),
+            14..18 => self.create(
+                volume,
+                Kind::File {
+                    size: 0,
+                    blocks: BTreeMap::new(),
+                },
+            ),
+            18..21 => self.create(
+                volume,
+                Kind::Dir {
+                    names: BTreeMap::new(),
+                },
+            ),
             21..22 => {
                 let kind = match self.random.below(5) {
                     0 => Kind::Symlink(b"../some/where".to_vec()),
@@ -154,28 +257,64 @@ impl Chooser<'_> {
                 self.create(volume, kind)
             }
             22..24 => {
-                let ino = if self.random.one_in(10) { self.some(volume, |_| true) } else { self.some(volume, |n| !n.is_dir()) };
-                Step::Link { volume, ino: ino.unwrap_or(1), dir: self.dir(volume), name: self.file_name() }
+                let ino = if self.random.one_in(10) {
+                    self.some(volume, |_| true)
+                } else {
+                    self.some(volume, |n| !n.is_dir())
+                };
+                Step::Link {
+                    volume,
+                    ino: ino.unwrap_or(1),
+                    dir: self.dir(volume),
+                    name: self.file_name(),
+                }
             }
             0..6 => {
                 let (dir, name) = self.entry(volume);
                 let tree = self.tree(volume);
-                let is_dir = tree.child(dir, &name).is_some_and(|i| tree.nodes[&i].is_dir());
-                Step::Unlink { volume, dir, name, dir_wanted: is_dir != self.random.one_in(12) }
+                let is_dir = tree
+                    .child(dir, &name)
+                    .is_some_and(|i| tree.nodes[&i].is_dir());
+                Step::Unlink {
+                    volume,
+                    dir,
+                    name,
+                    dir_wanted: is_dir != self.random.one_in(12),
+                }
             }
             6..12 => {
                 let from = self.entry(volume);
-                let to = if self.random.one_in(2) { self.entry(volume) } else { (self.dir(volume), self.file_name()) };
+                let to = if self.random.one_in(2) {
+                    self.entry(volume)
+                } else {
+                    (self.dir(volume), self.file_name())
+                };
                 let how = self.random.below(20);
                 let (no_replace, exchange) = (how < 4, (4..9).contains(&how));
-                Step::Rename { volume, from, to, no_replace, exchange }
+                Step::Rename {
+                    volume,
+                    from,
+                    to,
+                    no_replace,
+                    exchange,
+                }
             }
-            12 if self.reference.handles.len() < 4 => Step::OpenHandle { volume, ino: self.file(volume).unwrap_or(1) },
+            12 if self.reference.handles.len() < 4 => Step::OpenHandle {
+                volume,
+                ino: self.file(volume).unwrap_or(1),
+            },
             _ => {
-                let open: Vec<(VolumeNumber, Ino)> = self.reference.handles.keys().copied().collect();
+                let open: Vec<(VolumeNumber, Ino)> =
+                    self.reference.handles.keys().copied().collect();
                 match self.random.pick(&open) {
-                    Some((volume, ino)) => Step::CloseHandle { volume: *volume, ino: *ino },
-                    None => Step::OpenHandle { volume, ino: self.file(volume).unwrap_or(1) },
+                    Some((volume, ino)) => Step::CloseHandle {
+                        volume: *volume,
+                        ino: *ino,
+                    },
+                    None => Step::OpenHandle {
+                        volume,
+                        ino: self.file(volume).unwrap_or(1),
+                    },
                 }
             }
         }
@@ -183,49 +322,107 @@ impl Chooser<'_> {
 
     fn attributes(&mut self, volume: VolumeNumber) -> Step {
         let ino = self.some(volume, |_| true).unwrap_or(1);
-        let name = [&b"user.a"[..], b"user.b", b"security.c"][self.random.below(3) as usize].to_vec();
+        let name =
+            [&b"user.a"[..], b"user.b", b"security.c"][self.random.below(3) as usize].to_vec();
         match self.random.below(6) {
             0..2 => {
-                let mut maybe = |value: u32| if self.random.one_in(2) { Some(value) } else { None };
+                let mut maybe = |value: u32| {
+                    if self.random.one_in(2) {
+                        Some(value)
+                    } else {
+                        None
+                    }
+                };
                 let owner = (maybe(0o600), maybe(1000), maybe(100));
                 let time = self.random.below(1 << 60) as i64 - (1 << 59);
-                let times = (self.random.one_in(3).then_some(time), self.random.one_in(3).then_some(-time));
-                Step::SetAttributes { volume, ino, owner, times }
+                let times = (
+                    self.random.one_in(3).then_some(time),
+                    self.random.one_in(3).then_some(-time),
+                );
+                Step::SetAttributes {
+                    volume,
+                    ino,
+                    owner,
+                    times,
+                }
             }
             2..5 => {
-                let length = if self.random.one_in(8) { 5000 } else { self.random.below(40) as usize };
+                let length = if self.random.one_in(8) {
+                    5000
+                } else {
+                    self.random.below(40) as usize
+                };
                 let create = [None, None, Some(true), Some(false)][self.random.below(4) as usize];
-                Step::SetXattr { volume, ino, name, value: Random::bytes(self.random.next_u64(), length), create }
+                Step::SetXattr {
+                    volume,
+                    ino,
+                    name,
+                    value: Random::bytes(self.random.next_u64(), length),
+                    create,
+                }
             }
             _ => {
                 let marked = self.some(volume, |n| !n.xattrs.is_empty()).unwrap_or(ino);
-                let names = self.tree(volume).nodes.get(&marked).map_or_else(Vec::new, |n| n.xattrs.keys().cloned().collect());
+                let names = self
+                    .tree(volume)
+                    .nodes
+                    .get(&marked)
+                    .map_or_else(Vec::new, |n| n.xattrs.keys().cloned().collect());
                 let name = self.random.pick(&names).cloned().unwrap_or(name);
-                Step::RemoveXattr { volume, ino: marked, name }
+                Step::RemoveXattr {
+                    volume,
+                    ino: marked,
+                    name,
+                }
             }
         }
     }
 
     fn object_name(&mut self) -> String {
         match self.random.below(30) {
-            0 => ["", "live", "a b", "auto-mine", "10m", "y_wr001"][self.random.below(6) as usize].into(),
+            0 => ["", "live", "a b", "auto-mine", "10m", "y_wr001"][self.random.below(6) as usize]
+                .into(),
             1..6 => OBJECT_NAMES[self.random.below(8) as usize].into(),
-            _ => format!("{}-{}", OBJECT_NAMES[self.random.below(8) as usize], self.random.below(1000)),
+            _ => format!(
+                "{}-{}",
+                OBJECT_NAMES[self.random.below(8) as usize],
+                self.random.below(1000)
+            ),
         }
     }
 
     fn checkpoint(&mut self) -> u32 {
         let all: Vec<u32> = self.reference.checkpoints.keys().copied().collect();
-        if self.random.one_in(40) { 9999 } else { self.random.pick(&all).copied().unwrap_or(1) }
+        if self.random.one_in(40) {
+            9999
+        } else {
+            self.random.pick(&all).copied().unwrap_or(1)
+        }
     }
 
     /// An image of the volume (or, rarely, of another).
     fn source(&mut self, volume: VolumeNumber) -> Source {
-        let volume = if self.random.one_in(25) { self.random.below(6) as u32 } else { volume };
-        let images: Vec<u32> = self.reference.volumes.get(&volume).map_or_else(Vec::new, |v| v.images.keys().copied().collect());
-        let positions: Vec<u64> =
-            self.reference.history.iter().filter(|(_, trees)| trees.contains_key(&volume)).map(|(p, _)| *p).collect();
-        match (self.random.pick(&images).copied(), self.random.pick(&positions).copied()) {
+        let volume = if self.random.one_in(25) {
+            self.random.below(6) as u32
+        } else {
+            volume
+        };
+        let images: Vec<u32> = self
+            .reference
+            .volumes
+            .get(&volume)
+            .map_or_else(Vec::new, |v| v.images.keys().copied().collect());
+        let positions: Vec<u64> = self
+            .reference
+            .history
+            .iter()
+            .filter(|(_, trees)| trees.contains_key(&volume))
+            .map(|(p, _)| *p)
+            .collect();
+        match (
+            self.random.pick(&images).copied(),
+            self.random.pick(&positions).copied(),
+        ) {
             (_, Some(position)) if self.random.one_in(3) => Source::Position(volume, position),
             (Some(checkpoint), _) => Source::Checkpoint(volume, checkpoint),
             (None, Some(position)) => Source::Position(volume, position),
@@ -238,31 +435,61 @@ impl Chooser<'_> {
         let crowded = self.reference.volumes.len() >= FEW_VOLUMES;
         match self.random.below(40) {
             0..12 if !many => {
-                let mut volumes: Vec<VolumeNumber> = self.reference.volumes.keys().copied().collect();
+                let mut volumes: Vec<VolumeNumber> =
+                    self.reference.volumes.keys().copied().collect();
                 while volumes.len() > 1 + self.random.below(3) as usize {
                     volumes.remove(self.random.below(volumes.len() as u64) as usize);
                 }
                 let (nomount, removable) = (self.random.one_in(15), self.random.one_in(5));
-                Step::CheckpointCreate { name: self.object_name(), volumes, nomount, removable }
+                Step::CheckpointCreate {
+                    name: self.object_name(),
+                    volumes,
+                    nomount,
+                    removable,
+                }
             }
             0..17 => Step::CheckpointRemove(self.checkpoint()),
             17 => Step::CheckpointRename(self.checkpoint(), self.object_name()),
             18 => Step::CheckpointHold(self.checkpoint(), self.random.one_in(3)),
             19 => {
-                let removable = if self.random.one_in(2) { Some(self.random.one_in(2)) } else { None };
-                let nomount = if self.random.one_in(2) { Some(self.random.one_in(4)) } else { None };
+                let removable = if self.random.one_in(2) {
+                    Some(self.random.one_in(2))
+                } else {
+                    None
+                };
+                let nomount = if self.random.one_in(2) {
+                    Some(self.random.one_in(4))
+                } else {
+                    None
+                };
                 Step::CheckpointFlag(self.checkpoint(), removable, nomount)
             }
-            20..25 => Step::Rollback { volume, source: self.source(volume), only: !self.random.one_in(6) },
+            20..25 => Step::Rollback {
+                volume,
+                source: self.source(volume),
+                only: !self.random.one_in(6),
+            },
             25..27 => Step::RollbackAll(self.checkpoint()),
             27..33 => self.rollback_files(volume),
             33..35 if !crowded => {
-                let source = if self.random.one_in(3) { Source::Live(volume) } else { self.source(volume) };
-                Step::CloneCreate { name: self.object_name(), source }
+                let source = if self.random.one_in(3) {
+                    Source::Live(volume)
+                } else {
+                    self.source(volume)
+                };
+                Step::CloneCreate {
+                    name: self.object_name(),
+                    source,
+                }
             }
             33..36 => {
-                let clones: Vec<VolumeNumber> =
-                    self.reference.volumes.iter().filter(|(_, v)| v.origin.is_some()).map(|(n, _)| *n).collect();
+                let clones: Vec<VolumeNumber> = self
+                    .reference
+                    .volumes
+                    .iter()
+                    .filter(|(_, v)| v.origin.is_some())
+                    .map(|(n, _)| *n)
+                    .collect();
                 Step::CloneReset(self.random.pick(&clones).copied().unwrap_or(volume))
             }
             36 if !crowded => Step::VolumeCreate(self.object_name()),
@@ -275,7 +502,9 @@ impl Chooser<'_> {
     fn rollback_files(&mut self, volume: VolumeNumber) -> Step {
         let source = self.source(volume);
         let image = self.reference.image(source).ok();
-        let mut known: Vec<Vec<u8>> = image.map_or_else(Vec::new, |t| t.paths().into_iter().map(|(p, _)| p).collect());
+        let mut known: Vec<Vec<u8>> = image.map_or_else(Vec::new, |t| {
+            t.paths().into_iter().map(|(p, _)| p).collect()
+        });
         if self.random.one_in(3) {
             known.extend(self.tree(volume).paths().into_iter().map(|(p, _)| p));
         }
@@ -286,18 +515,35 @@ impl Chooser<'_> {
                 _ => paths.push(b"no/such".to_vec()),
             }
         }
-        Step::RollbackFiles { volume, source, paths, attributes: self.random.one_in(2), delete_new: self.random.one_in(3) }
+        Step::RollbackFiles {
+            volume,
+            source,
+            paths,
+            attributes: self.random.one_in(2),
+            delete_new: self.random.one_in(3),
+        }
     }
 
     fn undo(&mut self) -> Step {
         let volumes: Vec<VolumeNumber> = self.reference.volumes.keys().copied().collect();
-        let of = if self.random.one_in(2) { self.random.pick(&volumes).copied() } else { None };
-        if self.random.below(5) < 3 { Step::Undo(of) } else { Step::Redo(of) }
+        let of = if self.random.one_in(2) {
+            self.random.pick(&volumes).copied()
+        } else {
+            None
+        };
+        if self.random.below(5) < 3 {
+            Step::Undo(of)
+        } else {
+            Step::Redo(of)
+        }
     }
 
     fn process(&mut self) -> Step {
         match self.random.below(6) {
-            0..3 => Step::Reopen { clean: self.random.one_in(2), from_start: self.random.one_in(3) },
+            0..3 => Step::Reopen {
+                clean: self.random.one_in(2),
+                from_start: self.random.one_in(3),
+            },
             3 => Step::Settle,
             _ => Step::StateFile,
         }

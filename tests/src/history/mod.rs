@@ -17,12 +17,20 @@ pub fn dice(seed: u64, length: usize) -> Vec<u64> {
 }
 
 /// Leaves out dice as long as the rest still fails: halves first, single ones last. `fails` is called at most `tries` times.
-pub fn shrink(mut dice: Vec<u64>, mut tries: usize, mut fails: impl FnMut(&[u64]) -> bool) -> Vec<u64> {
+pub fn shrink(
+    mut dice: Vec<u64>,
+    mut tries: usize,
+    mut fails: impl FnMut(&[u64]) -> bool,
+) -> Vec<u64> {
     let mut part = dice.len() / 2;
     while part > 0 {
         let mut at = 0;
         while at < dice.len() && tries > 0 {
-            let without: Vec<u64> = dice[..at].iter().chain(&dice[(at + part).min(dice.len())..]).copied().collect();
+            let without: Vec<u64> = dice[..at]
+                .iter()
+                .chain(&dice[(at + part).min(dice.len())..])
+                .copied()
+                .collect();
             tries -= 1;
             if fails(&without) {
                 dice = without;

@@ -5,7 +5,8 @@ use super::reference_side::bytes;
 use crate::history::Step;
 use crate::reference::{Ino as OurIno, Kind, Source as OurSource};
 use strand_engine::{
-    Actor, CheckpointId, Command, Done, Error, Ino, NewBody, Seq, SetAttributes, Source, Store, VolumeId,
+    Actor, CheckpointId, Command, Done, Error, Ino, NewBody, Seq, SetAttributes, Source, Store,
+    VolumeId,
 };
 
 /// What a step did to the engine.
@@ -19,7 +20,10 @@ pub struct Ran {
 
 impl From<Done> for Ran {
     fn from(done: Done) -> Self {
-        Self { first: Some(done.first), acknowledged: None }
+        Self {
+            first: Some(done.first),
+            acknowledged: None,
+        }
     }
 }
 
@@ -49,42 +53,101 @@ impl EngineSide<'_> {
             Step::Create { .. } | Step::Link { .. } | Step::Unlink { .. } | Step::Rename { .. } => {
                 store.submit(actor, self.names(step)).map(Ran::from)
             }
-            Step::Preallocate { .. } | Step::SetAttributes { .. } | Step::SetXattr { .. } | Step::RemoveXattr { .. } => {
-                store.submit(actor, self.of_inode(step)).map(Ran::from)
-            }
-            Step::Write { volume, ino, offset, length, seed } => {
-                store.write(actor, VolumeId(*volume), self.ino(*ino), *offset, &bytes(*seed, *length)).map(Ran::from)
-            }
-            Step::Truncate { volume, ino, size } => store.truncate(actor, VolumeId(*volume), self.ino(*ino), *size).map(Ran::from),
-            Step::Zero { volume, ino, offset, length, grow: true } => {
-                store.zero(actor, VolumeId(*volume), self.ino(*ino), *offset, *length).map(Ran::from)
-            }
-            Step::Zero { volume, ino, offset, length, grow: false } => {
-                store.punch(actor, VolumeId(*volume), self.ino(*ino), *offset, *length).map(Ran::from)
-            }
-            Step::CopyRange { volume, from, to, length } => {
+            Step::Preallocate { .. }
+            | Step::SetAttributes { .. }
+            | Step::SetXattr { .. }
+            | Step::RemoveXattr { .. } => store.submit(actor, self.of_inode(step)).map(Ran::from),
+            Step::Write {
+                volume,
+                ino,
+                offset,
+                length,
+                seed,
+            } => store
+                .write(
+                    actor,
+                    VolumeId(*volume),
+                    self.ino(*ino),
+                    *offset,
+                    &bytes(*seed, *length),
+                )
+                .map(Ran::from),
+            Step::Truncate { volume, ino, size } => store
+                .truncate(actor, VolumeId(*volume), self.ino(*ino), *size)
+                .map(Ran::from),
+            Step::Zero {
+                volume,
+                ino,
+                offset,
+                length,
+                grow: true,
+            } => store
+                .zero(actor, VolumeId(*volume), self.ino(*ino), *offset, *length)
+                .map(Ran::from),
+            Step::Zero {
+                volume,
+                ino,
+                offset,
+                length,
+                grow: false,
+            } => store
+                .punch(actor, VolumeId(*volume), self.ino(*ino), *offset, *length)
+                .map(Ran::from),
+            Step::CopyRange {
+                volume,
+                from,
+                to,
+                length,
+            } => {
                 let (from_ino, to_ino) = (self.ino(from.0), self.ino(to.0));
-                store.copy_range(actor, VolumeId(*volume), from_ino, from.1, to_ino, to.1, *length).map(|_| Ran::default())
+                store
+                    .copy_range(
+                        actor,
+                        VolumeId(*volume),
+                        from_ino,
+                        from.1,
+                        to_ino,
+                        to.1,
+                        *length,
+                    )
+                    .map(|_| Ran::default())
             }
             Step::OpenHandle { volume, ino } => {
                 store.open_handle(VolumeId(*volume), self.ino(*ino));
                 Ok(Ran::default())
             }
-            Step::CloseHandle { volume, ino } => store.close_handle(actor, VolumeId(*volume), self.ino(*ino)).map(|()| Ran::default()),
+            Step::CloseHandle { volume, ino } => store
+                .close_handle(actor, VolumeId(*volume), self.ino(*ino))
+                .map(|()| Ran::default()),
             Step::Settle => store.settle().map(|_| Ran::default()),
             Step::Sync => {
                 let boundary = store.state().boundary;
-                store.sync().map(|()| Ran { acknowledged: Some(boundary), ..Ran::default() })
+                store.sync().map(|()| Ran {
+                    acknowledged: Some(boundary),
+                    ..Ran::default()
+                })
             }
-            Step::StateFile => store.write_state_file().map(|seq| Ran { acknowledged: Some(seq), ..Ran::default() }),
+            Step::StateFile => store.write_state_file().map(|seq| Ran {
+                acknowledged: Some(seq),
+                ..Ran::default()
+            }),
             Step::Reopen { .. } => Ok(Ran::default()),
-            _ => store.run(actor, administrative(step)).map(|d| Ran { first: Some(d.first), acknowledged: Some(d.last) }),
+            _ => store.run(actor, administrative(step)).map(|d| Ran {
+                first: Some(d.first),
+                acknowledged: Some(d.last),
+            }),
         }
     }
 
     fn names(&self, step: &Step) -> Command {
         match step {
-            Step::Create { volume, dir, name, kind, mode } => Command::Create {
+            Step::Create {
+                volume,
+                dir,
+                name,
+                kind,
+                mode,
+            } => Command::Create {
                 volume: VolumeId(*volume),
                 dir: self.ino(*dir),
                 name: name.as_slice().into(),
@@ -93,19 +156,35 @@ impl EngineSide<'_> {
                 uid: 7,
                 gid: 8,
             },
-            Step::Link { volume, ino, dir, name } => Command::Link {
+            Step::Link {
+                volume,
+                ino,
+                dir,
+                name,
+            } => Command::Link {
                 volume: VolumeId(*volume),
                 ino: self.ino(*ino),
                 dir: self.ino(*dir),
                 name: name.as_slice().into(),
             },
-            Step::Unlink { volume, dir, name, dir_wanted } => Command::Unlink {
+            Step::Unlink {
+                volume,
+                dir,
+                name,
+                dir_wanted,
+            } => Command::Unlink {
                 volume: VolumeId(*volume),
                 dir: self.ino(*dir),
                 name: name.as_slice().into(),
                 dir_wanted: *dir_wanted,
             },
-            Step::Rename { volume, from, to, no_replace, exchange } => Command::Rename {
+            Step::Rename {
+                volume,
+                from,
+                to,
+                no_replace,
+                exchange,
+            } => Command::Rename {
                 volume: VolumeId(*volume),
                 from_dir: self.ino(from.0),
                 from_name: from.1.as_slice().into(),
@@ -120,28 +199,53 @@ impl EngineSide<'_> {
 
     fn of_inode(&self, step: &Step) -> Command {
         match step {
-            Step::Preallocate { volume, ino, offset, length, keep_size } => Command::Preallocate {
+            Step::Preallocate {
+                volume,
+                ino,
+                offset,
+                length,
+                keep_size,
+            } => Command::Preallocate {
                 volume: VolumeId(*volume),
                 ino: self.ino(*ino),
                 offset: *offset,
                 length: *length,
                 keep_size: *keep_size,
             },
-            Step::SetAttributes { volume, ino, owner, times } => Command::SetAttributes {
+            Step::SetAttributes {
+                volume,
+                ino,
+                owner,
+                times,
+            } => Command::SetAttributes {
                 volume: VolumeId(*volume),
                 ino: self.ino(*ino),
-                set: SetAttributes { mode: owner.0, uid: owner.1, gid: owner.2, atime: times.0, mtime: times.1 },
+                set: SetAttributes {
+                    mode: owner.0,
+                    uid: owner.1,
+                    gid: owner.2,
+                    atime: times.0,
+                    mtime: times.1,
+                },
             },
-            Step::SetXattr { volume, ino, name, value, create } => Command::SetXattr {
+            Step::SetXattr {
+                volume,
+                ino,
+                name,
+                value,
+                create,
+            } => Command::SetXattr {
                 volume: VolumeId(*volume),
                 ino: self.ino(*ino),
                 name: name.as_slice().into(),
                 value: value.as_slice().into(),
                 create: *create,
             },
-            Step::RemoveXattr { volume, ino, name } => {
-                Command::RemoveXattr { volume: VolumeId(*volume), ino: self.ino(*ino), name: name.as_slice().into() }
-            }
+            Step::RemoveXattr { volume, ino, name } => Command::RemoveXattr {
+                volume: VolumeId(*volume),
+                ino: self.ino(*ino),
+                name: name.as_slice().into(),
+            },
             other => unreachable!("{other:?} is no step about an inode"),
         }
     }
@@ -164,44 +268,95 @@ fn body(kind: &Kind) -> NewBody {
 pub fn source(ours: OurSource) -> Source {
     match ours {
         OurSource::Live(volume) => Source::Live(VolumeId(volume)),
-        OurSource::Checkpoint(volume, checkpoint) => Source::Checkpoint(VolumeId(volume), CheckpointId(checkpoint)),
+        OurSource::Checkpoint(volume, checkpoint) => {
+            Source::Checkpoint(VolumeId(volume), CheckpointId(checkpoint))
+        }
         OurSource::Position(volume, position) => Source::Position(VolumeId(volume), position),
     }
 }
 
 fn administrative(step: &Step) -> Command {
     match step {
-        Step::CheckpointCreate { name, volumes, nomount, removable } => Command::CheckpointCreate {
+        Step::CheckpointCreate {
+            name,
+            volumes,
+            nomount,
+            removable,
+        } => Command::CheckpointCreate {
             name: Some(name.clone()),
             volumes: volumes.iter().map(|v| VolumeId(*v)).collect(),
             nomount: *nomount,
             removable: *removable,
             note: "a note".into(),
         },
-        Step::CheckpointRemove(c) => Command::CheckpointRemove { checkpoint: CheckpointId(*c) },
-        Step::CheckpointRename(c, name) => Command::CheckpointRename { checkpoint: CheckpointId(*c), name: name.clone() },
-        Step::CheckpointHold(c, held) => Command::CheckpointHold { checkpoint: CheckpointId(*c), held: *held },
-        Step::CheckpointFlag(c, removable, nomount) => {
-            Command::CheckpointFlag { checkpoint: CheckpointId(*c), removable: *removable, nomount: *nomount }
-        }
-        Step::Rollback { volume, source: from, only } => {
-            Command::Rollback { volume: VolumeId(*volume), source: source(*from), only: *only }
-        }
-        Step::RollbackAll(c) => Command::RollbackAll { checkpoint: CheckpointId(*c) },
-        Step::RollbackFiles { volume, source: from, paths, attributes, delete_new } => Command::RollbackFiles {
+        Step::CheckpointRemove(c) => Command::CheckpointRemove {
+            checkpoint: CheckpointId(*c),
+        },
+        Step::CheckpointRename(c, name) => Command::CheckpointRename {
+            checkpoint: CheckpointId(*c),
+            name: name.clone(),
+        },
+        Step::CheckpointHold(c, held) => Command::CheckpointHold {
+            checkpoint: CheckpointId(*c),
+            held: *held,
+        },
+        Step::CheckpointFlag(c, removable, nomount) => Command::CheckpointFlag {
+            checkpoint: CheckpointId(*c),
+            removable: *removable,
+            nomount: *nomount,
+        },
+        Step::Rollback {
+            volume,
+            source: from,
+            only,
+        } => Command::Rollback {
+            volume: VolumeId(*volume),
+            source: source(*from),
+            only: *only,
+        },
+        Step::RollbackAll(c) => Command::RollbackAll {
+            checkpoint: CheckpointId(*c),
+        },
+        Step::RollbackFiles {
+            volume,
+            source: from,
+            paths,
+            attributes,
+            delete_new,
+        } => Command::RollbackFiles {
             volume: VolumeId(*volume),
             source: source(*from),
             paths: paths.iter().map(|p| p.as_slice().into()).collect(),
             attributes: *attributes,
             delete_new: *delete_new,
         },
-        Step::CloneCreate { name, source: from } => Command::CloneCreate { name: name.clone(), source: source(*from) },
-        Step::CloneReset(volume) => Command::CloneReset { volume: VolumeId(*volume) },
-        Step::VolumeCreate(name) => Command::VolumeCreate { name: name.clone(), mode: 0o755, uid: 7, gid: 8 },
-        Step::VolumeRename(volume, name) => Command::VolumeRename { volume: VolumeId(*volume), name: name.clone() },
-        Step::VolumeRemove(volume, with) => Command::VolumeRemove { volume: VolumeId(*volume), with_checkpoints: *with },
-        Step::Undo(volume) => Command::Undo { volume: volume.map(VolumeId) },
-        Step::Redo(volume) => Command::Redo { volume: volume.map(VolumeId) },
+        Step::CloneCreate { name, source: from } => Command::CloneCreate {
+            name: name.clone(),
+            source: source(*from),
+        },
+        Step::CloneReset(volume) => Command::CloneReset {
+            volume: VolumeId(*volume),
+        },
+        Step::VolumeCreate(name) => Command::VolumeCreate {
+            name: name.clone(),
+            mode: 0o755,
+            uid: 7,
+            gid: 8,
+        },
+        Step::VolumeRename(volume, name) => Command::VolumeRename {
+            volume: VolumeId(*volume),
+            name: name.clone(),
+        },
+        Step::VolumeRemove(volume, with) => Command::VolumeRemove {
+            volume: VolumeId(*volume),
+            with_checkpoints: *with,
+        },
+        Step::Undo(volume) => Command::Undo {
+            volume: volume.map(VolumeId),
+        },
+        Step::Redo(volume) => Command::Redo {
+            volume: volume.map(VolumeId),
+        },
         other => unreachable!("{other:?} is not administrative"),
     }
 }

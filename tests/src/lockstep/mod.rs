@@ -17,7 +17,9 @@ use crate::reference::Reference;
 use std::sync::Arc;
 use std::time::Duration;
 use strand_engine::fold::fold_prefix;
-use strand_engine::{Actor, Clock, Grade, InitOptions, ManualClock, OpenOptions, State, Store, digest};
+use strand_engine::{
+    Actor, Clock, Grade, InitOptions, ManualClock, OpenOptions, State, Store, digest,
+};
 use strand_journal::disk::Disk;
 use strand_journal::{Access, StoreId};
 
@@ -71,7 +73,8 @@ pub fn actor(name: &str) -> Actor {
 /// # Errors
 /// What the fold says.
 pub fn fold(store: &Store) -> Result<State, String> {
-    fold_prefix(&store.journal().reader(), None, &mut |_, _| {}).map_err(|e| format!("fold from the start: {e}"))
+    fold_prefix(&store.journal().reader(), None, &mut |_, _| {})
+        .map_err(|e| format!("fold from the start: {e}"))
 }
 
 /// A digest computed from nothing but the state.
@@ -88,8 +91,13 @@ impl Lockstep {
     pub fn new(disk: Arc<dyn Disk>, state_every: u64) -> Result<Self, String> {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(BEGIN));
         let actor = actor("model");
-        let options = InitOptions { segment_size: SEGMENT_SIZE, capacity: None, store: StoreId([7; 16]) };
-        let store = Store::init(disk.clone(), clock.clone(), options, &actor).map_err(|e| format!("init: {e}"))?;
+        let options = InitOptions {
+            segment_size: SEGMENT_SIZE,
+            capacity: None,
+            store: StoreId([7; 16]),
+        };
+        let store = Store::init(disk.clone(), clock.clone(), options, &actor)
+            .map_err(|e| format!("init: {e}"))?;
         let mut lockstep = Self {
             reference: Reference::new(),
             store: Some(store),
@@ -107,11 +115,17 @@ impl Lockstep {
     /// The open store.
     #[must_use]
     pub fn store(&self) -> &Store {
-        self.store.as_ref().expect("a step that ends the process also opens the store again")
+        self.store
+            .as_ref()
+            .expect("a step that ends the process also opens the store again")
     }
 
     fn engine(&self) -> EngineSide<'_> {
-        EngineSide { store: self.store(), actor: &self.actor, inos: &self.inos }
+        EngineSide {
+            store: self.store(),
+            actor: &self.actor,
+            inos: &self.inos,
+        }
     }
 
     /// What the reference's inode numbers mean in the engine.
@@ -138,7 +152,10 @@ impl Lockstep {
         match (ours, theirs) {
             (Ok(()), Ok(_)) => Ok(None),
             (Err(ours), Err(theirs)) if ours == theirs.kind().name() => Ok(Some(ours)),
-            (ours, Err(theirs)) => Err(format!("the reference: {ours:?}, the engine: {} ({theirs})", theirs.kind().name())),
+            (ours, Err(theirs)) => Err(format!(
+                "the reference: {ours:?}, the engine: {} ({theirs})",
+                theirs.kind().name()
+            )),
             (ours, Ok(_)) => Err(format!("the reference: {ours:?}, the engine did it")),
         }
     }
@@ -158,7 +175,8 @@ impl Lockstep {
             drop(store);
         }
         let options = open_options(self.state_every, from_start);
-        let store = Store::open(self.disk.clone(), self.clock.clone(), options).map_err(|e| format!("open: {e}"))?;
+        let store = Store::open(self.disk.clone(), self.clock.clone(), options)
+            .map_err(|e| format!("open: {e}"))?;
         if let Some(recovery) = &store.opening().recovery
             && (recovery.torn.is_some() || recovery.damage.is_some())
         {
@@ -177,13 +195,19 @@ impl Lockstep {
         store.sync().map_err(|e| format!("sync: {e}"))?;
         let (state, folded) = (store.state(), fold(store)?);
         if (state.seq, state.boundary) != (folded.seq, folded.boundary) {
-            return Err(format!("the state is at {}, a fold of the journal at {}", state.seq, folded.seq));
+            return Err(format!(
+                "the state is at {}, a fold of the journal at {}",
+                state.seq, folded.seq
+            ));
         }
         let (kept, fresh, again) = (store.digest(), fresh_digest(&state), fresh_digest(&folded));
         if kept == fresh && fresh == again {
             return Ok(());
         }
-        Err(format!("digests at {}: {kept:x} kept, {fresh:x} computed afresh, {again:x} after a fold", state.seq))
+        Err(format!(
+            "digests at {}: {kept:x} kept, {fresh:x} computed afresh, {again:x} after a fold",
+            state.seq
+        ))
     }
 
     /// All the trouble there can be, at the end of a history: everything compared, settled, folded.

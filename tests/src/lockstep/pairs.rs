@@ -32,6 +32,8 @@ impl Pairs {
         if before == theirs && back == ours {
             return Ok(());
         }
-        Err(format!("the reference's {ours} is the engine's {theirs}, but they were paired as {ours}-{before} and {back}-{theirs}"))
+        Err(format!(
+            "the reference's {ours} is the engine's {theirs}, but they were paired as {ours}-{before} and {back}-{theirs}"
+        ))
     }
 }

@@ -11,10 +11,34 @@ use crate::reference::{Reference, Refused, Rename};
 pub fn on_reference(r: &mut Reference, step: &Step, first: u64) -> Result<(), Refused> {
     let before_name = format!("auto-before-{first}");
     match step {
-        Step::Create { volume, dir, name, kind, mode } => r.create(*volume, *dir, name, kind.clone(), (*mode, 7, 8)).map(|_| ()),
-        Step::Link { volume, ino, dir, name } => r.link(*volume, *ino, *dir, name),
-        Step::Unlink { volume, dir, name, dir_wanted } => r.unlink(*volume, *dir, name, *dir_wanted),
-        Step::Rename { volume, from, to, no_replace, exchange } => {
+        Step::Create {
+            volume,
+            dir,
+            name,
+            kind,
+            mode,
+        } => r
+            .create(*volume, *dir, name, kind.clone(), (*mode, 7, 8))
+            .map(|_| ()),
+        Step::Link {
+            volume,
+            ino,
+            dir,
+            name,
+        } => r.link(*volume, *ino, *dir, name),
+        Step::Unlink {
+            volume,
+            dir,
+            name,
+            dir_wanted,
+        } => r.unlink(*volume, *dir, name, *dir_wanted),
+        Step::Rename {
+            volume,
+            from,
+            to,
+            no_replace,
+            exchange,
+        } => {
             let rename = Rename {
                 from_dir: from.0,
                 from_name: from.1.clone(),
@@ -25,28 +49,83 @@ pub fn on_reference(r: &mut Reference, step: &Step, first: u64) -> Result<(), Re
             };
             r.rename(*volume, &rename)
         }
-        Step::Write { volume, ino, offset, length, seed } => r.write(*volume, *ino, *offset, &bytes(*seed, *length)),
+        Step::Write {
+            volume,
+            ino,
+            offset,
+            length,
+            seed,
+        } => r.write(*volume, *ino, *offset, &bytes(*seed, *length)),
         Step::Truncate { volume, ino, size } => r.truncate(*volume, *ino, *size),
-        Step::Zero { volume, ino, offset, length, grow } => r.zero(*volume, *ino, *offset, *length, *grow),
-        Step::Preallocate { volume, ino, offset, length, keep_size } => r.preallocate(*volume, *ino, *offset, *length, *keep_size),
-        Step::CopyRange { volume, from, to, length } => r.copy_range(*volume, *from, *to, *length).map(|_| ()),
-        Step::SetAttributes { volume, ino, owner, times } => r.set_attributes(*volume, *ino, *owner, *times),
-        Step::SetXattr { volume, ino, name, value, create } => r.set_xattr(*volume, *ino, name, value, *create),
+        Step::Zero {
+            volume,
+            ino,
+            offset,
+            length,
+            grow,
+        } => r.zero(*volume, *ino, *offset, *length, *grow),
+        Step::Preallocate {
+            volume,
+            ino,
+            offset,
+            length,
+            keep_size,
+        } => r.preallocate(*volume, *ino, *offset, *length, *keep_size),
+        Step::CopyRange {
+            volume,
+            from,
+            to,
+            length,
+        } => r.copy_range(*volume, *from, *to, *length).map(|_| ()),
+        Step::SetAttributes {
+            volume,
+            ino,
+            owner,
+            times,
+        } => r.set_attributes(*volume, *ino, *owner, *times),
+        Step::SetXattr {
+            volume,
+            ino,
+            name,
+            value,
+            create,
+        } => r.set_xattr(*volume, *ino, name, value, *create),
         Step::RemoveXattr { volume, ino, name } => r.remove_xattr(*volume, *ino, name),
         Step::OpenHandle { volume, ino } => r.open_handle(*volume, *ino),
         Step::CloseHandle { volume, ino } => r.close_handle(*volume, *ino),
-        Step::CheckpointCreate { name, volumes, nomount, removable } => {
-            r.checkpoint_create(name, volumes, *nomount, *removable).map(|_| ())
-        }
+        Step::CheckpointCreate {
+            name,
+            volumes,
+            nomount,
+            removable,
+        } => r
+            .checkpoint_create(name, volumes, *nomount, *removable)
+            .map(|_| ()),
         Step::CheckpointRemove(checkpoint) => r.checkpoint_remove(*checkpoint),
         Step::CheckpointRename(checkpoint, name) => r.checkpoint_rename(*checkpoint, name),
         Step::CheckpointHold(checkpoint, held) => r.checkpoint_hold(*checkpoint, *held),
-        Step::CheckpointFlag(checkpoint, removable, nomount) => r.checkpoint_flag(*checkpoint, *removable, *nomount),
-        Step::Rollback { volume, source, only } => r.rollback(*volume, *source, *only, &before_name),
-        Step::RollbackAll(checkpoint) => r.rollback_all(*checkpoint, &before_name),
-        Step::RollbackFiles { volume, source, paths, attributes, delete_new } => {
-            r.rollback_files(*volume, *source, paths, (*attributes, *delete_new), &before_name)
+        Step::CheckpointFlag(checkpoint, removable, nomount) => {
+            r.checkpoint_flag(*checkpoint, *removable, *nomount)
         }
+        Step::Rollback {
+            volume,
+            source,
+            only,
+        } => r.rollback(*volume, *source, *only, &before_name),
+        Step::RollbackAll(checkpoint) => r.rollback_all(*checkpoint, &before_name),
+        Step::RollbackFiles {
+            volume,
+            source,
+            paths,
+            attributes,
+            delete_new,
+        } => r.rollback_files(
+            *volume,
+            *source,
+            paths,
+            (*attributes, *delete_new),
+            &before_name,
+        ),
         Step::CloneCreate { name, source } => r.clone_create(name, *source).map(|_| ()),
         Step::CloneReset(volume) => r.clone_reset(*volume, &before_name),
         Step::VolumeCreate(name) => r.volume_create(name, (0o755, 7, 8)).map(|_| ()),
@@ -65,5 +144,8 @@ pub fn on_reference(r: &mut Reference, step: &Step, first: u64) -> Result<(), Re
 /// The bytes of a write.
 #[must_use]
 pub fn bytes(seed: Option<u64>, length: u64) -> Vec<u8> {
-    seed.map_or_else(|| vec![0; length as usize], |seed| Random::bytes(seed, length as usize))
+    seed.map_or_else(
+        || vec![0; length as usize],
+        |seed| Random::bytes(seed, length as usize),
+    )
 }

@@ -30,10 +30,18 @@ impl Source {
 fn check_name(name: &str) -> Result<(), Refused> {
     let bytes = name.as_bytes();
     let first = bytes.first().ok_or("invalid-name")?;
-    let plain = bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b));
+    let plain = bytes
+        .iter()
+        .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(b));
     let own = name.starts_with("auto-") || name == "y_wr001";
     let time = name == "10m";
-    if bytes.len() > 127 || !first.is_ascii_alphanumeric() || !plain || name == "live" || own || time {
+    if bytes.len() > 127
+        || !first.is_ascii_alphanumeric()
+        || !plain
+        || name == "live"
+        || own
+        || time
+    {
         return Err("invalid-name");
     }
     Ok(())
@@ -48,7 +56,11 @@ impl Reference {
         match source {
             Source::Live(volume) => Ok(self.volume(volume)?.live.clone()),
             Source::Checkpoint(volume, checkpoint) => {
-                let image = self.volume(volume)?.images.get(&checkpoint).ok_or("not-found")?;
+                let image = self
+                    .volume(volume)?
+                    .images
+                    .get(&checkpoint)
+                    .ok_or("not-found")?;
                 if self.checkpoints[&checkpoint].nomount {
                     return Err("not-allowed");
                 }
@@ -62,17 +74,31 @@ impl Reference {
     }
 
     pub(super) fn volume_name_is_free(&self, name: &str) -> Result<(), Refused> {
-        if self.volumes.values().any(|v| v.name == name) { Err("exists") } else { Ok(()) }
+        if self.volumes.values().any(|v| v.name == name) {
+            Err("exists")
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn checkpoint_name_is_free(&self, name: &str) -> Result<(), Refused> {
-        if self.checkpoints.values().any(|c| c.name == name) { Err("exists") } else { Ok(()) }
+        if self.checkpoints.values().any(|c| c.name == name) {
+            Err("exists")
+        } else {
+            Ok(())
+        }
     }
 
     fn add_volume(&mut self, name: &str, live: Tree, origin: Option<Tree>) -> VolumeNumber {
         let number = self.next_volume;
         self.next_volume += 1;
-        let volume = Volume { name: name.into(), live, images: BTreeMap::new(), removed_images: BTreeMap::new(), origin };
+        let volume = Volume {
+            name: name.into(),
+            live,
+            images: BTreeMap::new(),
+            removed_images: BTreeMap::new(),
+            origin,
+        };
         self.volumes.insert(number, volume);
         number
     }
@@ -81,7 +107,11 @@ impl Reference {
     ///
     /// # Errors
     /// `invalid-name`, `exists`.
-    pub fn volume_create(&mut self, name: &str, owner: (u32, u32, u32)) -> Result<VolumeNumber, Refused> {
+    pub fn volume_create(
+        &mut self,
+        name: &str,
+        owner: (u32, u32, u32),
+    ) -> Result<VolumeNumber, Refused> {
         check_name(name)?;
         self.volume_name_is_free(name)?;
         let root = self.new_ino();
@@ -100,7 +130,14 @@ impl Reference {
         check_name(name)?;
         self.volume_name_is_free(name)?;
         self.volume_mut(volume)?.name = name.into();
-        self.changed(vec![volume], What::VolumeRenamed { volume, from, to: name.into() });
+        self.changed(
+            vec![volume],
+            What::VolumeRenamed {
+                volume,
+                from,
+                to: name.into(),
+            },
+        );
         Ok(())
     }
 
@@ -108,12 +145,20 @@ impl Reference {
     ///
     /// # Errors
     /// `not-found`, `busy`.
-    pub fn volume_remove(&mut self, volume: VolumeNumber, with_checkpoints: bool) -> Result<(), Refused> {
+    pub fn volume_remove(
+        &mut self,
+        volume: VolumeNumber,
+        with_checkpoints: bool,
+    ) -> Result<(), Refused> {
         let images: Vec<CheckpointNumber> = self.volume(volume)?.images.keys().copied().collect();
         if !images.is_empty() && !with_checkpoints {
             return Err("busy");
         }
-        if images.iter().map(|c| &self.checkpoints[c]).any(|c| c.held || c.volumes.len() > 1) {
+        if images
+            .iter()
+            .map(|c| &self.checkpoints[c])
+            .any(|c| c.held || c.volumes.len() > 1)
+        {
             return Err("busy");
         }
         for checkpoint in images {
@@ -172,18 +217,36 @@ impl Reference {
         Ok(self.freeze(name, volumes, nomount, removable))
     }
 
-    fn freeze(&mut self, name: &str, volumes: &[VolumeNumber], nomount: bool, removable: bool) -> CheckpointNumber {
+    fn freeze(
+        &mut self,
+        name: &str,
+        volumes: &[VolumeNumber],
+        nomount: bool,
+        removable: bool,
+    ) -> CheckpointNumber {
         let mut volumes = volumes.to_vec();
         volumes.sort_unstable();
         let number = self.next_checkpoint;
         self.next_checkpoint += 1;
         for volume in &volumes {
-            let volume = self.volumes.get_mut(volume).expect("the caller looked it up");
+            let volume = self
+                .volumes
+                .get_mut(volume)
+                .expect("the caller looked it up");
             let mut image = volume.live.clone();
             image.drop_orphans();
             volume.images.insert(number, image);
         }
-        self.checkpoints.insert(number, Checkpoint { name: name.into(), volumes, removable, nomount, held: false });
+        self.checkpoints.insert(
+            number,
+            Checkpoint {
+                name: name.into(),
+                volumes,
+                removable,
+                nomount,
+                held: false,
+            },
+        );
         number
     }
 
@@ -209,10 +272,20 @@ impl Reference {
         Ok(())
     }
 
-    pub(super) fn take_checkpoint_away(&mut self, checkpoint: CheckpointNumber) -> Vec<VolumeNumber> {
-        let gone = self.checkpoints.remove(&checkpoint).expect("the caller looked it up");
+    pub(super) fn take_checkpoint_away(
+        &mut self,
+        checkpoint: CheckpointNumber,
+    ) -> Vec<VolumeNumber> {
+        let gone = self
+            .checkpoints
+            .remove(&checkpoint)
+            .expect("the caller looked it up");
         let volumes = gone.volumes.clone();
-        for volume in self.volumes.values_mut().chain(self.removed_volumes.values_mut()) {
+        for volume in self
+            .volumes
+            .values_mut()
+            .chain(self.removed_volumes.values_mut())
+        {
             if let Some(image) = volume.images.remove(&checkpoint) {
                 volume.removed_images.insert(checkpoint, image);
             }
@@ -225,15 +298,31 @@ impl Reference {
     ///
     /// # Errors
     /// `not-found`, `exists`.
-    pub fn checkpoint_rename(&mut self, checkpoint: CheckpointNumber, name: &str) -> Result<(), Refused> {
-        let (from, volumes) = self.checkpoint(checkpoint).map(|c| (c.name.clone(), c.volumes.clone()))?;
+    pub fn checkpoint_rename(
+        &mut self,
+        checkpoint: CheckpointNumber,
+        name: &str,
+    ) -> Result<(), Refused> {
+        let (from, volumes) = self
+            .checkpoint(checkpoint)
+            .map(|c| (c.name.clone(), c.volumes.clone()))?;
         if from == name {
             return Ok(());
         }
         check_name(name)?;
         self.checkpoint_name_is_free(name)?;
-        self.checkpoints.get_mut(&checkpoint).expect("looked up above").name = name.into();
-        self.changed(volumes, What::CheckpointRenamed { checkpoint, from, to: name.into() });
+        self.checkpoints
+            .get_mut(&checkpoint)
+            .expect("looked up above")
+            .name = name.into();
+        self.changed(
+            volumes,
+            What::CheckpointRenamed {
+                checkpoint,
+                from,
+                to: name.into(),
+            },
+        );
         Ok(())
     }
 
@@ -241,8 +330,15 @@ impl Reference {
     ///
     /// # Errors
     /// `not-found`.
-    pub fn checkpoint_hold(&mut self, checkpoint: CheckpointNumber, held: bool) -> Result<(), Refused> {
-        self.checkpoints.get_mut(&checkpoint).ok_or("not-found")?.held = held;
+    pub fn checkpoint_hold(
+        &mut self,
+        checkpoint: CheckpointNumber,
+        held: bool,
+    ) -> Result<(), Refused> {
+        self.checkpoints
+            .get_mut(&checkpoint)
+            .ok_or("not-found")?
+            .held = held;
         Ok(())
     }
 
@@ -265,14 +361,23 @@ impl Reference {
     /// Copies a tree over the live one. What only handles kept in that one is gone.
     pub(super) fn go_back(&mut self, volume: VolumeNumber, mut tree: Tree) {
         tree.drop_orphans();
-        self.volumes.get_mut(&volume).expect("the caller looked it up").live = tree;
+        self.volumes
+            .get_mut(&volume)
+            .expect("the caller looked it up")
+            .live = tree;
     }
 
     /// Rolls back a volume.
     ///
     /// # Errors
     /// `not-found`, `not-allowed` for another volume's image, an unreadable one, or other members without `only`.
-    pub fn rollback(&mut self, volume: VolumeNumber, source: Source, only: bool, before_name: &str) -> Result<(), Refused> {
+    pub fn rollback(
+        &mut self,
+        volume: VolumeNumber,
+        source: Source,
+        only: bool,
+        before_name: &str,
+    ) -> Result<(), Refused> {
         self.volume(volume)?;
         match source {
             Source::Live(_) => return Err("not-allowed"),
@@ -299,7 +404,11 @@ impl Reference {
     ///
     /// # Errors
     /// `not-found`, `not-allowed`.
-    pub fn rollback_all(&mut self, checkpoint: CheckpointNumber, before_name: &str) -> Result<(), Refused> {
+    pub fn rollback_all(
+        &mut self,
+        checkpoint: CheckpointNumber,
+        before_name: &str,
+    ) -> Result<(), Refused> {
         let volumes = self.checkpoint(checkpoint)?.volumes.clone();
         let mut images = Vec::new();
         for volume in &volumes {
@@ -315,7 +424,12 @@ impl Reference {
 
     /// A new change. What was undone before it, of the same volumes, can never be done again.
     pub(super) fn changed(&mut self, volumes: Vec<VolumeNumber>, what: What) {
-        self.changes.retain(|c| c.undone.is_none() || !c.volumes.iter().any(|v| volumes.contains(v)));
-        self.changes.push(Change { volumes, what, undone: None });
+        self.changes
+            .retain(|c| c.undone.is_none() || !c.volumes.iter().any(|v| volumes.contains(v)));
+        self.changes.push(Change {
+            volumes,
+            what,
+            undone: None,
+        });
     }
 }

@@ -1,13 +1,17 @@
 //! The bytes of files: writes, holes, sizes, sharing, extended attributes.
 
 use super::tree::{BLOCK, Block, Ino, Kind, Version};
-use super::{Refused, Reference, VolumeNumber};
+use super::{Reference, Refused, VolumeNumber};
 use std::collections::BTreeMap;
 
 const MAX_FILE_SIZE: u64 = (i64::MAX as u64) / BLOCK * BLOCK;
 
 impl Reference {
-    fn file(&mut self, volume: VolumeNumber, ino: Ino) -> Result<(&mut u64, &mut BTreeMap<u64, Block>), Refused> {
+    fn file(
+        &mut self,
+        volume: VolumeNumber,
+        ino: Ino,
+    ) -> Result<(&mut u64, &mut BTreeMap<u64, Block>), Refused> {
         let node = self.node(volume, ino)?;
         match &mut node.kind {
             Kind::File { size, blocks } => {
@@ -21,7 +25,12 @@ impl Reference {
 
     /// Says whether the file takes content.
     fn check_file(&self, volume: VolumeNumber, ino: Ino) -> Result<u64, Refused> {
-        let node = self.volume(volume)?.live.nodes.get(&ino).ok_or("not-found")?;
+        let node = self
+            .volume(volume)?
+            .live
+            .nodes
+            .get(&ino)
+            .ok_or("not-found")?;
         match &node.kind {
             Kind::File { size, .. } => Ok(*size),
             Kind::Dir { .. } => Err("is-a-directory"),
@@ -30,15 +39,30 @@ impl Reference {
     }
 
     /// Replaces bytes of one block: a new version, or a hole where nothing but zeros is left.
-    fn put(&mut self, volume: VolumeNumber, ino: Ino, block: u64, at: usize, bytes: &[u8]) -> Result<(), Refused> {
+    fn put(
+        &mut self,
+        volume: VolumeNumber,
+        ino: Ino,
+        block: u64,
+        at: usize,
+        bytes: &[u8],
+    ) -> Result<(), Refused> {
         let version = self.next_version;
         let (_, blocks) = self.file(volume, ino)?;
-        let mut content = blocks.get(&block).map_or_else(|| vec![0; BLOCK as usize], |b| b.bytes.clone());
+        let mut content = blocks
+            .get(&block)
+            .map_or_else(|| vec![0; BLOCK as usize], |b| b.bytes.clone());
         content[at..at + bytes.len()].copy_from_slice(bytes);
         if content.iter().all(|b| *b == 0) {
             blocks.remove(&block);
         } else {
-            blocks.insert(block, Block { version, bytes: content });
+            blocks.insert(
+                block,
+                Block {
+                    version,
+                    bytes: content,
+                },
+            );
             self.next_version += 1;
         }
         Ok(())
@@ -48,8 +72,17 @@ impl Reference {
     ///
     /// # Errors
     /// `not-found`, `is-a-directory`, `invalid`, `too-large`.
-    pub fn write(&mut self, volume: VolumeNumber, ino: Ino, offset: u64, data: &[u8]) -> Result<(), Refused> {
-        let end = offset.checked_add(data.len() as u64).filter(|e| *e <= MAX_FILE_SIZE).ok_or("too-large")?;
+    pub fn write(
+        &mut self,
+        volume: VolumeNumber,
+        ino: Ino,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), Refused> {
+        let end = offset
+            .checked_add(data.len() as u64)
+            .filter(|e| *e <= MAX_FILE_SIZE)
+            .ok_or("too-large")?;
         self.check_file(volume, ino)?;
         if data.is_empty() {
             return Ok(());
@@ -95,23 +128,46 @@ impl Reference {
     /// Zeros a range; the file grows only where `grow`, else what lies past its end does not matter.
     ///
     /// # Errors
-    /// As [`Reference::write`].
-    pub fn zero(&mut self, volume: VolumeNumber, ino: Ino, offset: u64, length: u64, grow: bool) -> Result<(), Refused> {
+    /// As [`Reference::write`]; `invalid` for an empty range that could grow the file.
+    pub fn zero(
+        &mut self,
+        volume: VolumeNumber,
+        ino: Ino,
+        offset: u64,
+        length: u64,
+        grow: bool,
+    ) -> Result<(), Refused> {
+        if grow && length == 0 {
+            return Err("invalid");
+        }
         let end = offset.checked_add(length).filter(|e| *e <= MAX_FILE_SIZE);
         if grow && end.is_none() {
             return Err("too-large");
         }
         let size = self.check_file(volume, ino)?;
-        let end = if grow { offset + length } else { offset.saturating_add(length).min(size) };
+        let end = if grow {
+            offset + length
+        } else {
+            offset.saturating_add(length).min(size)
+        };
         if offset >= end {
             return Ok(());
         }
         let (_, blocks) = self.file(volume, ino)?;
-        let touched: Vec<u64> = blocks.range(offset / BLOCK..end.div_ceil(BLOCK)).map(|(b, _)| *b).collect();
+        let touched: Vec<u64> = blocks
+            .range(offset / BLOCK..end.div_ceil(BLOCK))
+            .map(|(b, _)| *b)
+            .collect();
         for block in touched {
             let from = offset.max(block * BLOCK);
             let upto = end.min((block + 1) * BLOCK);
-            self.put(volume, ino, block, (from % BLOCK) as usize, &vec![0; (upto - from) as usize])?;
+            self.put(
+                volume,
+                ino,
+                block,
+                (from % BLOCK) as usize,
+                &vec![0; (upto - from) as usize],
+            )?;
         }
         let (size, _) = self.file(volume, ino)?;
         *size = (*size).max(end);
@@ -122,12 +178,22 @@ impl Reference {
     ///
     /// # Errors
     /// As [`Reference::write`]; `invalid` for an empty range.
-    pub fn preallocate(&mut self, volume: VolumeNumber, ino: Ino, offset: u64, length: u64, keep_size: bool) -> Result<(), Refused> {
-        self.check_file(volume, ino)?;
+    pub fn preallocate(
+        &mut self,
+        volume: VolumeNumber,
+        ino: Ino,
+        offset: u64,
+        length: u64,
+        keep_size: bool,
+    ) -> Result<(), Refused> {
         if length == 0 {
             return Err("invalid");
         }
-        let end = offset.checked_add(length).filter(|e| *e <= MAX_FILE_SIZE).ok_or("too-large")?;
+        self.check_file(volume, ino)?;
+        let end = offset
+            .checked_add(length)
+            .filter(|e| *e <= MAX_FILE_SIZE)
+            .ok_or("too-large")?;
         if !keep_size {
             let (size, _) = self.file(volume, ino)?;
             *size = (*size).max(end);
@@ -148,11 +214,15 @@ impl Reference {
     ) -> Result<u64, Refused> {
         let source_size = self.check_file(volume, from)?;
         let length = length.min(source_size.saturating_sub(from_offset));
-        let overlap = from_offset < to_offset.saturating_add(length) && to_offset < from_offset.saturating_add(length);
+        let overlap = from_offset < to_offset.saturating_add(length)
+            && to_offset < from_offset.saturating_add(length);
         if from == to && overlap {
             return Err("invalid");
         }
-        let end = to_offset.checked_add(length).filter(|e| *e <= MAX_FILE_SIZE).ok_or("too-large")?;
+        let end = to_offset
+            .checked_add(length)
+            .filter(|e| *e <= MAX_FILE_SIZE)
+            .ok_or("too-large")?;
         if length == 0 {
             return Ok(0);
         }
@@ -165,7 +235,10 @@ impl Reference {
             let upto = (target / BLOCK + 1).saturating_mul(BLOCK).min(end);
             let count = upto - target;
             if alike && target % BLOCK == 0 && count == BLOCK {
-                let shared = source.blocks().and_then(|b| b.get(&((from_offset + at) / BLOCK))).cloned();
+                let shared = source
+                    .blocks()
+                    .and_then(|b| b.get(&((from_offset + at) / BLOCK)))
+                    .cloned();
                 let (_, blocks) = self.file(volume, to)?;
                 match shared {
                     Some(block) => blocks.insert(target / BLOCK, block),
@@ -173,7 +246,13 @@ impl Reference {
                 };
             } else {
                 let bytes = source.read(from_offset + at, count);
-                self.put(volume, to, target / BLOCK, (target % BLOCK) as usize, &bytes)?;
+                self.put(
+                    volume,
+                    to,
+                    target / BLOCK,
+                    (target % BLOCK) as usize,
+                    &bytes,
+                )?;
             }
             at += count;
         }
@@ -186,7 +265,14 @@ impl Reference {
     ///
     /// # Errors
     /// `not-found`, `exists`.
-    pub fn set_xattr(&mut self, volume: VolumeNumber, ino: Ino, name: &[u8], value: &[u8], create: Option<bool>) -> Result<(), Refused> {
+    pub fn set_xattr(
+        &mut self,
+        volume: VolumeNumber,
+        ino: Ino,
+        name: &[u8],
+        value: &[u8],
+        create: Option<bool>,
+    ) -> Result<(), Refused> {
         let node = self.node(volume, ino)?;
         match create {
             Some(true) if node.xattrs.contains_key(name) => return Err("exists"),
@@ -201,8 +287,17 @@ impl Reference {
     ///
     /// # Errors
     /// `not-found`.
-    pub fn remove_xattr(&mut self, volume: VolumeNumber, ino: Ino, name: &[u8]) -> Result<(), Refused> {
-        self.node(volume, ino)?.xattrs.remove(name).map(|_| ()).ok_or("not-found")
+    pub fn remove_xattr(
+        &mut self,
+        volume: VolumeNumber,
+        ino: Ino,
+        name: &[u8],
+    ) -> Result<(), Refused> {
+        self.node(volume, ino)?
+            .xattrs
+            .remove(name)
+            .map(|_| ())
+            .ok_or("not-found")
     }
 
     /// The highest version written so far.

@@ -89,7 +89,13 @@ impl Reference {
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {
-        Self { next_ino: 1, next_version: 1, next_volume: 1, next_checkpoint: 1, ..Self::default() }
+        Self {
+            next_ino: 1,
+            next_version: 1,
+            next_volume: 1,
+            next_checkpoint: 1,
+            ..Self::default()
+        }
     }
 
     fn new_ino(&mut self) -> Ino {
@@ -141,14 +147,26 @@ impl Reference {
         for volume in self.volumes.values().chain(self.removed_volumes.values()) {
             living.extend(volume.live.versions());
             living.extend(volume.origin.iter().flat_map(Tree::versions));
-            living.extend(volume.images.values().chain(volume.removed_images.values()).flat_map(Tree::versions));
+            living.extend(
+                volume
+                    .images
+                    .values()
+                    .chain(volume.removed_images.values())
+                    .flat_map(Tree::versions),
+            );
         }
         living
     }
 
     /// Keeps the live trees of this moment as the position's view.
     pub fn remember(&mut self, position: Position) {
-        self.history.insert(position, self.volumes.iter().map(|(n, v)| (*n, v.live.clone())).collect());
+        self.history.insert(
+            position,
+            self.volumes
+                .iter()
+                .map(|(n, v)| (*n, v.live.clone()))
+                .collect(),
+        );
     }
 
     /// What an ending of the process does: handles are gone, and with them what only they kept.

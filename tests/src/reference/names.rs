@@ -30,13 +30,19 @@ fn check_name(name: &[u8]) -> Result<(), Refused> {
 }
 
 fn entries(tree: &Tree, dir: Ino) -> Result<&std::collections::BTreeMap<Vec<u8>, Ino>, Refused> {
-    tree.nodes.get(&dir).ok_or("not-found")?.names().ok_or("not-a-directory")
+    tree.nodes
+        .get(&dir)
+        .ok_or("not-found")?
+        .names()
+        .ok_or("not-a-directory")
 }
 
 pub(super) fn enter(tree: &mut Tree, dir: Ino, name: &[u8], ino: Ino) {
     let node = tree.nodes.get_mut(&dir).expect("checked before");
     node.mtime = None;
-    node.names_mut().expect("checked before").insert(name.to_vec(), ino);
+    node.names_mut()
+        .expect("checked before")
+        .insert(name.to_vec(), ino);
 }
 
 pub(super) fn leave(tree: &mut Tree, dir: Ino, name: &[u8]) {
@@ -66,7 +72,11 @@ impl Reference {
         let parent = &tree.nodes[&dir];
         let inherits = parent.mode & 0o2000 != 0;
         let gid = if inherits { parent.gid } else { gid };
-        let mode = if inherits && matches!(kind, Kind::Dir { .. }) { mode | 0o2000 } else { mode };
+        let mode = if inherits && matches!(kind, Kind::Dir { .. }) {
+            mode | 0o2000
+        } else {
+            mode
+        };
         let ino = self.new_ino();
         let tree = self.live(volume)?;
         tree.nodes.insert(ino, Node::new(kind, mode, uid, gid));
@@ -78,7 +88,13 @@ impl Reference {
     ///
     /// # Errors
     /// `not-found`, `not-a-directory`, `not-allowed`, `exists`, `invalid-name`.
-    pub fn link(&mut self, volume: VolumeNumber, ino: Ino, dir: Ino, name: &[u8]) -> Result<(), Refused> {
+    pub fn link(
+        &mut self,
+        volume: VolumeNumber,
+        ino: Ino,
+        dir: Ino,
+        name: &[u8],
+    ) -> Result<(), Refused> {
         let tree = &self.volume(volume)?.live;
         check_name(name)?;
         if entries(tree, dir)?.contains_key(name) {
@@ -97,7 +113,11 @@ impl Reference {
     fn lose(&mut self, volume: VolumeNumber, ino: Ino) -> Result<(), Refused> {
         let open = self.is_open(volume, ino);
         let tree = self.live(volume)?;
-        let named = tree.nodes.values().filter_map(Node::names).any(|n| n.values().any(|c| *c == ino));
+        let named = tree
+            .nodes
+            .values()
+            .filter_map(Node::names)
+            .any(|n| n.values().any(|c| *c == ino));
         if !named && open && !tree.nodes[&ino].is_dir() {
             tree.orphans.insert(ino);
         } else if !named {
@@ -110,7 +130,13 @@ impl Reference {
     ///
     /// # Errors
     /// `not-found`, `not-a-directory`, `is-a-directory`, `not-empty`.
-    pub fn unlink(&mut self, volume: VolumeNumber, dir: Ino, name: &[u8], dir_wanted: bool) -> Result<(), Refused> {
+    pub fn unlink(
+        &mut self,
+        volume: VolumeNumber,
+        dir: Ino,
+        name: &[u8],
+        dir_wanted: bool,
+    ) -> Result<(), Refused> {
         let tree = &self.volume(volume)?.live;
         let ino = *entries(tree, dir)?.get(name).ok_or("not-found")?;
         match (tree.nodes[&ino].names(), dir_wanted) {
@@ -129,10 +155,13 @@ impl Reference {
     /// `not-found`, `not-a-directory`, `is-a-directory`, `not-empty`, `exists`, `invalid`, `invalid-name`.
     pub fn rename(&mut self, volume: VolumeNumber, r: &Rename) -> Result<(), Refused> {
         let tree = &self.volume(volume)?.live;
-        let ino = *entries(tree, r.from_dir)?.get(&r.from_name).ok_or("not-found")?;
+        let ino = *entries(tree, r.from_dir)?
+            .get(&r.from_name)
+            .ok_or("not-found")?;
         let over = entries(tree, r.to_dir)?.get(&r.to_name).copied();
         check_name(&r.to_name)?;
-        let moves_into_itself = |ino: Ino, dir: Ino| tree.nodes[&ino].is_dir() && tree.contains(ino, dir);
+        let moves_into_itself =
+            |ino: Ino, dir: Ino| tree.nodes[&ino].is_dir() && tree.contains(ino, dir);
         if moves_into_itself(ino, r.to_dir) {
             return Err("invalid");
         }

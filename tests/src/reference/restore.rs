@@ -51,12 +51,29 @@ impl Reference {
         if paths.is_empty() {
             return Err("invalid");
         }
-        let delete = if delete_new { Delete::New } else { Delete::Nothing };
-        let rollback = FileRollback { source, paths: paths.to_vec(), attributes, delete };
+        let delete = if delete_new {
+            Delete::New
+        } else {
+            Delete::Nothing
+        };
+        let rollback = FileRollback {
+            source,
+            paths: paths.to_vec(),
+            attributes,
+            delete,
+        };
         let first = self.next_ino;
         if let Some(before) = self.restore_files(volume, &rollback, before_name)? {
             let created = first..self.next_ino;
-            self.changed(vec![volume], What::Files { volume, again: rollback, before, created });
+            self.changed(
+                vec![volume],
+                What::Files {
+                    volume,
+                    again: rollback,
+                    before,
+                    created,
+                },
+            );
         }
         Ok(())
     }
@@ -70,12 +87,19 @@ impl Reference {
     ) -> Result<Option<CheckpointNumber>, Refused> {
         let live = self.volume(volume)?.live.clone();
         let image = match rollback.source {
-            Source::Checkpoint(v, c) => self.volume(v)?.images.get(&c).cloned().ok_or("not-found")?,
+            Source::Checkpoint(v, c) => {
+                self.volume(v)?.images.get(&c).cloned().ok_or("not-found")?
+            }
             other => self.image(other)?,
         };
         let mut image = image;
         image.drop_orphans();
-        let open: BTreeSet<Ino> = self.handles.keys().filter(|(v, _)| *v == volume).map(|(_, ino)| *ino).collect();
+        let open: BTreeSet<Ino> = self
+            .handles
+            .keys()
+            .filter(|(v, _)| *v == volume)
+            .map(|(_, ino)| *ino)
+            .collect();
         let mut restore = Restore {
             live: live.clone(),
             before: &live,
@@ -117,7 +141,10 @@ struct Restore<'a> {
 
 impl Restore<'_> {
     fn path(&mut self, path: &[u8]) -> Result<(), Refused> {
-        let parts: Vec<&[u8]> = path.split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".").collect();
+        let parts: Vec<&[u8]> = path
+            .split(|b| *b == b'/')
+            .filter(|p| !p.is_empty() && *p != b".")
+            .collect();
         if parts.contains(&&b".."[..]) {
             return Err("invalid");
         }
@@ -147,9 +174,16 @@ impl Restore<'_> {
         }
         let undo = matches!(self.rollback.delete, Delete::Made(_));
         let missing = if undo { Ok(()) } else { Err("not-found") };
-        let Some((name, dirs)) = parts.split_last() else { return missing };
-        match (self.before.lookup(path), self.live.lookup(&dirs.join(&b'/'))) {
-            (Some(_), Some(dir)) if self.live.child(dir, name).is_some() => self.delete(dir, name).map(|_| ()),
+        let Some((name, dirs)) = parts.split_last() else {
+            return missing;
+        };
+        match (
+            self.before.lookup(path),
+            self.live.lookup(&dirs.join(&b'/')),
+        ) {
+            (Some(_), Some(dir)) if self.live.child(dir, name).is_some() => {
+                self.delete(dir, name).map(|_| ())
+            }
             (Some(_), _) => Ok(()),
             (None, _) => missing,
         }
@@ -157,7 +191,10 @@ impl Restore<'_> {
 
     /// The same inode, where it still lives under some name as the same kind of thing.
     fn living(&self, target: Ino) -> Option<Ino> {
-        let (now, then) = (self.live.nodes.get(&target)?, self.image.nodes.get(&target)?);
+        let (now, then) = (
+            self.live.nodes.get(&target)?,
+            self.image.nodes.get(&target)?,
+        );
         (now.same_kind(then) && !self.live.orphans.contains(&target)).then_some(target)
     }
 
@@ -165,7 +202,11 @@ impl Restore<'_> {
         if self.rollback.attributes {
             self.attributes(target, living);
         }
-        if self.image.nodes[&target].is_dir() { self.tree(target, living) } else { self.content(target, living) }
+        if self.image.nodes[&target].is_dir() {
+            self.tree(target, living)
+        } else {
+            self.content(target, living)
+        }
     }
 
     fn set(&mut self, ino: Ino, node: Node) {
@@ -192,7 +233,11 @@ impl Restore<'_> {
         let (then, mut node) = (&self.image.nodes[&target], self.live.nodes[&to].clone());
         if node.is_file() && node.kind != then.kind {
             node.kind = then.kind.clone();
-            node.mtime = if self.rollback.attributes { then.mtime } else { None };
+            node.mtime = if self.rollback.attributes {
+                then.mtime
+            } else {
+                None
+            };
             self.set(to, node);
         }
         Ok(())
@@ -262,13 +307,21 @@ impl Restore<'_> {
     }
 
     fn tree(&mut self, target: Ino, dir: Ino) -> Result<(), Refused> {
-        let names = self.image.nodes[&target].names().cloned().unwrap_or_default();
+        let names = self.image.nodes[&target]
+            .names()
+            .cloned()
+            .unwrap_or_default();
         for (name, child) in &names {
             self.entry(*child, dir, name)?;
         }
         if self.rollback.delete != Delete::Nothing {
-            let new: Vec<Vec<u8>> =
-                self.live.nodes[&dir].names().into_iter().flat_map(|n| n.keys()).filter(|n| !names.contains_key(*n)).cloned().collect();
+            let new: Vec<Vec<u8>> = self.live.nodes[&dir]
+                .names()
+                .into_iter()
+                .flat_map(|n| n.keys())
+                .filter(|n| !names.contains_key(*n))
+                .cloned()
+                .collect();
             for name in new {
                 self.delete(dir, &name)?;
             }
@@ -279,7 +332,12 @@ impl Restore<'_> {
     /// Deletes a name and what is below it, but for what the image knows, and the directories over that.
     fn delete(&mut self, dir: Ino, name: &[u8]) -> Result<bool, Refused> {
         let ino = self.live.child(dir, name).ok_or("not-found")?;
-        let below: Vec<Vec<u8>> = self.live.nodes[&ino].names().into_iter().flat_map(|n| n.keys()).cloned().collect();
+        let below: Vec<Vec<u8>> = self.live.nodes[&ino]
+            .names()
+            .into_iter()
+            .flat_map(|n| n.keys())
+            .cloned()
+            .collect();
         let mut all = true;
         for name in below {
             all &= self.delete(ino, &name)?;

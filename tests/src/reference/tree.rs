@@ -81,7 +81,15 @@ impl Node {
     /// A new node.
     #[must_use]
     pub fn new(kind: Kind, mode: u32, uid: u32, gid: u32) -> Self {
-        Self { mode, uid, gid, atime: None, mtime: None, xattrs: BTreeMap::new(), kind }
+        Self {
+            mode,
+            uid,
+            gid,
+            atime: None,
+            mtime: None,
+            xattrs: BTreeMap::new(),
+            kind,
+        }
     }
 
     /// Says whether it is a directory.
@@ -140,7 +148,9 @@ impl Node {
     /// The bytes of a file's block, as they read.
     #[must_use]
     pub fn block_bytes(&self, block: u64) -> Vec<u8> {
-        self.blocks().and_then(|b| b.get(&block)).map_or_else(|| vec![0; BLOCK as usize], |b| b.bytes.clone())
+        self.blocks()
+            .and_then(|b| b.get(&block))
+            .map_or_else(|| vec![0; BLOCK as usize], |b| b.bytes.clone())
     }
 
     /// Bytes of a file, as they read: short at its end.
@@ -163,8 +173,19 @@ impl Tree {
     /// An empty tree.
     #[must_use]
     pub fn new(root: Ino, mode: u32, uid: u32, gid: u32) -> Self {
-        let node = Node::new(Kind::Dir { names: BTreeMap::new() }, mode, uid, gid);
-        Self { root, nodes: BTreeMap::from([(root, node)]), orphans: BTreeSet::new() }
+        let node = Node::new(
+            Kind::Dir {
+                names: BTreeMap::new(),
+            },
+            mode,
+            uid,
+            gid,
+        );
+        Self {
+            root,
+            nodes: BTreeMap::from([(root, node)]),
+            orphans: BTreeSet::new(),
+        }
     }
 
     /// Number of names of a node (2 + subdirectories for a directory), counted.
@@ -176,10 +197,17 @@ impl Tree {
                 return 0;
             }
             let names = self.nodes[&ino].names();
-            let below = names.map_or(0, |n| n.values().filter(|c| self.nodes.get(c).is_some_and(Node::is_dir)).count());
+            let below = names.map_or(0, |n| {
+                n.values()
+                    .filter(|c| self.nodes.get(c).is_some_and(Node::is_dir))
+                    .count()
+            });
             return 2 + below as u32;
         }
-        let count = |node: &Node| node.names().map_or(0, |n| n.values().filter(|c| **c == ino).count());
+        let count = |node: &Node| {
+            node.names()
+                .map_or(0, |n| n.values().filter(|c| **c == ino).count())
+        };
         self.nodes.values().map(count).sum::<usize>() as u32
     }
 
@@ -189,7 +217,10 @@ impl Tree {
         if dir == self.root {
             return Some(dir);
         }
-        self.nodes.iter().find(|(_, n)| n.names().is_some_and(|n| n.values().any(|c| *c == dir))).map(|(ino, _)| *ino)
+        self.nodes
+            .iter()
+            .find(|(_, n)| n.names().is_some_and(|n| n.values().any(|c| *c == dir)))
+            .map(|(ino, _)| *ino)
     }
 
     /// Says whether `dir` is `below`, or stands above it.
@@ -216,7 +247,9 @@ impl Tree {
     /// Walks a path.
     #[must_use]
     pub fn lookup(&self, path: &[u8]) -> Option<Ino> {
-        path.split(|b| *b == b'/').filter(|n| !n.is_empty()).try_fold(self.root, |dir, name| self.child(dir, name))
+        path.split(|b| *b == b'/')
+            .filter(|n| !n.is_empty())
+            .try_fold(self.root, |dir, name| self.child(dir, name))
     }
 
     /// Every path with its inode, parents first, the root's is empty.
@@ -250,13 +283,21 @@ impl Tree {
     /// Every version that the tree maps.
     #[must_use]
     pub fn versions(&self) -> BTreeSet<Version> {
-        self.nodes.values().filter_map(Node::blocks).flat_map(|b| b.values().map(|b| b.version)).collect()
+        self.nodes
+            .values()
+            .filter_map(Node::blocks)
+            .flat_map(|b| b.values().map(|b| b.version))
+            .collect()
     }
 
     /// Number of mapped blocks, a shared one at each place.
     #[must_use]
     pub fn mapped(&self) -> u64 {
-        self.nodes.values().filter_map(Node::blocks).map(|b| b.len() as u64).sum()
+        self.nodes
+            .values()
+            .filter_map(Node::blocks)
+            .map(|b| b.len() as u64)
+            .sum()
     }
 
     /// Removes the inodes without a name.

@@ -71,7 +71,11 @@ impl Reference {
     /// `nothing-to-undo`, also where what it needs is gone; `exists` where a name was taken since.
     pub fn undo(&mut self, volume: Option<VolumeNumber>, before_name: &str) -> Result<(), Refused> {
         let concerns = |c: &Change| volume.is_none_or(|v| c.volumes.contains(&v));
-        let at = self.changes.iter().rposition(|c| concerns(c) && c.undone.is_none()).ok_or("nothing-to-undo")?;
+        let at = self
+            .changes
+            .iter()
+            .rposition(|c| concerns(c) && c.undone.is_none())
+            .ok_or("nothing-to-undo")?;
         self.reverse(at, false, before_name)
     }
 
@@ -81,7 +85,11 @@ impl Reference {
     /// As [`Reference::undo`].
     pub fn redo(&mut self, volume: Option<VolumeNumber>, before_name: &str) -> Result<(), Refused> {
         let concerns = |c: &Change| volume.is_none_or(|v| c.volumes.contains(&v));
-        let at = self.changes.iter().position(|c| concerns(c) && c.undone.is_some()).ok_or("nothing-to-undo")?;
+        let at = self
+            .changes
+            .iter()
+            .position(|c| concerns(c) && c.undone.is_some())
+            .ok_or("nothing-to-undo")?;
         self.reverse(at, true, before_name)
     }
 
@@ -90,10 +98,19 @@ impl Reference {
         let mut kept = None;
         match &change.what {
             What::Back { before } => {
-                let to = if redo { change.undone.flatten().ok_or("nothing-to-undo")? } else { *before };
+                let to = if redo {
+                    change.undone.flatten().ok_or("nothing-to-undo")?
+                } else {
+                    *before
+                };
                 kept = Some(self.back_to(&change.volumes, to, before_name)?);
             }
-            What::Files { volume, again, before, created } => {
+            What::Files {
+                volume,
+                again,
+                before,
+                created,
+            } => {
                 let first = self.next_ino;
                 if redo {
                     kept = self.restore_files(*volume, again, before_name)?;
@@ -102,10 +119,19 @@ impl Reference {
                         return Err("nothing-to-undo");
                     }
                     let source = Source::Checkpoint(*volume, *before);
-                    let back = FileRollback { source, attributes: true, delete: Delete::Made(created.clone()), ..again.clone() };
+                    let back = FileRollback {
+                        source,
+                        attributes: true,
+                        delete: Delete::Made(created.clone()),
+                        ..again.clone()
+                    };
                     kept = self.restore_files(*volume, &back, before_name)?;
                 }
-                if redo && let What::Files { before, created, .. } = &mut self.changes[at].what {
+                if redo
+                    && let What::Files {
+                        before, created, ..
+                    } = &mut self.changes[at].what
+                {
                     *before = kept.unwrap_or(*before);
                     *created = first..self.next_ino;
                 }
@@ -116,11 +142,19 @@ impl Reference {
                 self.volume_name_is_free(name)?;
                 self.volume_mut(*volume)?.name.clone_from(name);
             }
-            What::CheckpointRenamed { checkpoint, from, to } => {
+            What::CheckpointRenamed {
+                checkpoint,
+                from,
+                to,
+            } => {
                 let name = if redo { to } else { from };
                 self.checkpoint(*checkpoint)?;
                 self.checkpoint_name_is_free(name)?;
-                self.checkpoints.get_mut(checkpoint).ok_or("not-found")?.name.clone_from(name);
+                self.checkpoints
+                    .get_mut(checkpoint)
+                    .ok_or("not-found")?
+                    .name
+                    .clone_from(name);
             }
             What::VolumeRemoved { volume } if redo => {
                 if !self.volume(*volume)?.images.is_empty() {
@@ -130,9 +164,17 @@ impl Reference {
                 self.removed_volumes.insert(*volume, gone);
             }
             What::VolumeRemoved { volume } => {
-                let name = self.removed_volumes.get(volume).ok_or("nothing-to-undo")?.name.clone();
+                let name = self
+                    .removed_volumes
+                    .get(volume)
+                    .ok_or("nothing-to-undo")?
+                    .name
+                    .clone();
                 self.volume_name_is_free(&name)?;
-                let back = self.removed_volumes.remove(volume).expect("looked up above");
+                let back = self
+                    .removed_volumes
+                    .remove(volume)
+                    .expect("looked up above");
                 self.volumes.insert(*volume, back);
             }
             What::CheckpointRemoved { checkpoint } if redo => {
@@ -142,9 +184,16 @@ impl Reference {
                 self.take_checkpoint_away(*checkpoint);
             }
             What::CheckpointRemoved { checkpoint } => {
-                let removed = self.removed_checkpoints.get(checkpoint).ok_or("nothing-to-undo")?;
+                let removed = self
+                    .removed_checkpoints
+                    .get(checkpoint)
+                    .ok_or("nothing-to-undo")?;
                 self.checkpoint_name_is_free(&removed.name)?;
-                if removed.volumes.iter().any(|v| !self.volumes.contains_key(v)) {
+                if removed
+                    .volumes
+                    .iter()
+                    .any(|v| !self.volumes.contains_key(v))
+                {
                     return Err("nothing-to-undo");
                 }
                 self.bring_checkpoint_back(*checkpoint);
@@ -158,8 +207,15 @@ impl Reference {
     }
 
     fn bring_checkpoint_back(&mut self, checkpoint: CheckpointNumber) {
-        let back = self.removed_checkpoints.remove(&checkpoint).expect("the caller looked it up");
-        for volume in self.volumes.values_mut().chain(self.removed_volumes.values_mut()) {
+        let back = self
+            .removed_checkpoints
+            .remove(&checkpoint)
+            .expect("the caller looked it up");
+        for volume in self
+            .volumes
+            .values_mut()
+            .chain(self.removed_volumes.values_mut())
+        {
             if let Some(image) = volume.removed_images.remove(&checkpoint) {
                 volume.images.insert(checkpoint, image);
             }
@@ -178,7 +234,13 @@ impl Reference {
         }
         let mut images = Vec::new();
         for volume in volumes {
-            images.push(self.volume(*volume)?.images.get(&checkpoint).cloned().ok_or("nothing-to-undo")?);
+            images.push(
+                self.volume(*volume)?
+                    .images
+                    .get(&checkpoint)
+                    .cloned()
+                    .ok_or("nothing-to-undo")?,
+            );
         }
         let kept = self.before(volumes.to_vec(), before_name);
         for (volume, image) in volumes.iter().zip(images) {
