@@ -10,5 +10,6 @@ pub mod log;
 pub mod map;
 pub mod paths;
 mod prefix;
+mod trees;
 pub mod verify;
 pub mod versions;

@@ -379,3 +379,42 @@ fn a_long_run_is_cut_so_that_a_page_stays_cheap() {
     let first = rows(&f.store, &Filter::default()).next().unwrap().unwrap();
     assert_eq!(first.kinds.values().sum::<u64>(), 4096);
 }
+
+#[test]
+fn a_bulk_unlink_reads_as_an_unlink_and_its_count_follows() {
+    let f = Fixture::new();
+    let v = f.volume("pg");
+    let file = f.file(v, "big");
+    for block in (0..1200).step_by(100) {
+        f.write(v, file, block, 100, 1);
+    }
+    f.checkpoint(v, "before");
+    f.unlink(v, "big");
+    f.store.settle().unwrap();
+    f.store.sync().unwrap();
+    let texts = texts(&f, &Filter::default());
+    assert_eq!(texts[1], "sqlite3[812] removed big");
+    assert!(
+        texts[0].starts_with("strand counted what seq ")
+            && texts[0].ends_with("; 1,200 passed to before"),
+        "{}",
+        texts[0]
+    );
+}
+
+#[test]
+fn an_undo_says_where_it_led() {
+    let (f, v, before) = busy();
+    let back = f.rollback(v, before);
+    f.run(Command::Undo { volume: Some(v) });
+    let texts = texts(&f, &Filter::default());
+    let start = format!(
+        "sqlite3[812] undid the change of seq {}: pg to auto-before-{}; auto-before-",
+        back.last, back.first
+    );
+    assert!(
+        texts[0].starts_with(&start) && texts[0].ends_with(" keeps the state before"),
+        "{}",
+        texts[0]
+    );
+}

@@ -371,3 +371,18 @@ fn a_store_in_a_directory_of_many_small_segments_is_verified() {
     assert!(report.ok(), "{:#?}", report.findings);
     assert!(report.totals.segments > 5);
 }
+
+#[test]
+fn a_damaged_store_file_is_found() {
+    let f = Fixture::new();
+    history(&f);
+    flip(&*f.disk, "STORE", 100);
+    let report = report(&f, &ALL);
+    let [finding] = report.findings.as_slice() else {
+        panic!("{:#?}", report.findings)
+    };
+    assert_eq!(
+        (finding.check, finding.file.as_deref()),
+        ("store-file", Some("STORE"))
+    );
+}

@@ -2,13 +2,14 @@
 
 use super::back::newest_first;
 use super::labels::Labels;
+use crate::trees::versions_that_differ;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use strand_engine::owner::{maps, newest_image};
 use strand_engine::{
-    BlockMap, BlockRef, CheckpointId, Error, Event, Fileset, Ino, Inode, Kind, Pending, Place,
-    Range, Refusal, Roots, Seq, Spread, State, Store, VolumeId,
+    BlockRef, CheckpointId, Error, Event, Fileset, Ino, Kind, Pending, Place, Range, Refusal,
+    Roots, Seq, Spread, State, Store, VolumeId,
 };
 
 /// Blocks of one file that changed their owner the same way.
@@ -109,7 +110,7 @@ fn moved(pending: &Pending, spread: &Spread, state: &State, volume: VolumeId) ->
         seen: BTreeSet::new(),
         found: BTreeMap::new(),
     };
-    versions_that_differ(&before.live, &after.live, &mut |place, version| {
+    versions_that_differ(&before.live, &after.live, &mut |place, version, _| {
         collector.take(place, version)
     });
     for (roots, others) in [(before, after), (after, before)] {
@@ -119,7 +120,7 @@ fn moved(pending: &Pending, spread: &Spread, state: &State, volume: VolumeId) ->
             .filter(|(id, _)| !others.images.contains_key(*id))
         {
             let newer = next_newer(roots, *id);
-            versions_that_differ(&image.root, newer, &mut |place, version| {
+            versions_that_differ(&image.root, newer, &mut |place, version, _| {
                 if maps(&image.root, spread, version, place) {
                     collector.take(place, version);
                 }
@@ -199,28 +200,6 @@ fn next_newer(roots: &Roots, id: CheckpointId) -> &Fileset {
         .iter()
         .find(|(other, _)| **other > id)
         .map_or(&roots.live, |(_, image)| &image.root)
-}
-
-/// Calls `found` with each version of either tree that the other does not map at the same place.
-fn versions_that_differ(a: &Fileset, b: &Fileset, found: &mut impl FnMut(Place, BlockRef)) {
-    let nothing = BlockMap::new();
-    for change in a.inodes.diff(&b.inodes) {
-        let map = |inode: Option<&std::sync::Arc<Inode>>| {
-            inode
-                .and_then(|i| i.file())
-                .map_or_else(|| nothing.clone(), |f| f.map.clone())
-        };
-        let (before, after) = (map(change.before), map(change.after));
-        for block in before.diff(&after) {
-            let place = Place {
-                ino: Ino(change.key),
-                block: block.key,
-            };
-            for version in [block.before, block.after].into_iter().flatten() {
-                found(place, *version);
-            }
-        }
-    }
 }
 
 impl fmt::Display for Moved {

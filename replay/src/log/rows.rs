@@ -154,7 +154,13 @@ impl Rows {
         if said.is_empty() {
             said = command.iter().collect();
         }
-        if said.iter().all(|l| touch::is_everyday(&l.event)) {
+        // A scope event beside an everyday one stands for its copy-outs.
+        let is_scope = |l: &&Logged| matches!(l.event, Event::CopiedOutScope { .. });
+        if said
+            .iter()
+            .all(|l| touch::is_everyday(&l.event) || is_scope(l))
+            && !said.iter().all(is_scope)
+        {
             self.join(&said);
             return;
         }
@@ -163,12 +169,16 @@ impl Rows {
             .iter()
             .find(|l| sentence::is_main(&l.event))
             .or(said.first());
+        let rolled_back = said
+            .iter()
+            .find(|l| matches!(l.event, Event::RolledBack { .. }));
         let (Some(main), Some((newest, older))) = (main, said.split_first()) else {
             return;
         };
         let mut run = Run::of(newest, only);
         older.iter().for_each(|l| run.add(l, only));
-        let text = sentence::of_command(&run, main, &mut self.labels);
+        let text =
+            sentence::of_command(&run, main, rolled_back.map(|l| &l.event), &mut self.labels);
         let row = self.row(run, main.event.kind(), text);
         self.ready.push_back(row);
     }

@@ -69,13 +69,14 @@ impl Run {
         *self.kinds.entry(event.kind()).or_default() += 1;
         touch::passed(event, |to, blocks| {
             if only.is_none_or(|wanted| wanted == to) {
-                *self.passed.entry(to).or_default() += blocks;
+                let sum = self.passed.entry(to).or_default();
+                *sum = sum.saturating_add(blocks);
             }
         });
         match event {
             Event::Written { .. } => self.written += logged.blocks,
             Event::Punched { range, .. } => self.punched = self.punched.saturating_add(range.count),
-            Event::Shared { count, .. } => self.shared += count,
+            Event::Shared { count, .. } => self.shared = self.shared.saturating_add(*count),
             _ => {}
         }
         if let Some(ino) = touch::file_of(event) {
@@ -84,7 +85,10 @@ impl Run {
                 self.files.insert(ino);
             }
         }
-        if !matches!(event, Event::CopiedOut { .. }) {
+        if !matches!(
+            event,
+            Event::CopiedOut { .. } | Event::CopiedOutScope { .. }
+        ) {
             self.others += 1;
             self.sole = (self.others == 1).then(|| event.clone());
         }

@@ -4,7 +4,7 @@ use super::back::Logged;
 use super::labels::{Labels, actor_label, counted, grouped};
 use super::run::Run;
 use super::touch;
-use strand_engine::{Event, Shift, VolumeId};
+use strand_engine::{CheckpointId, Event, Shift, Source, VolumeId};
 
 /// Says whether an event is what its command is about, rather than a part of it.
 pub(crate) fn is_main(event: &Event) -> bool {
@@ -197,10 +197,20 @@ fn times(number: u64) -> String {
     }
 }
 
-/// A command that is not everyday work.
-pub(crate) fn of_command(run: &Run, main: &Logged, labels: &mut Labels) -> String {
+/// A command that is not everyday work. `rolled_back` is the rollback that an undo or redo consists of.
+pub(crate) fn of_command(
+    run: &Run,
+    main: &Logged,
+    rolled_back: Option<&Event>,
+    labels: &mut Labels,
+) -> String {
     let actor = labels.actor(main.actor);
-    let what = main_clause(main, labels);
+    let mut what = main_clause(main, labels);
+    if let (Event::Undone { .. }, Some(Event::RolledBack { volumes, before })) =
+        (&main.event, rolled_back)
+    {
+        what.push_str(&format!(": {}", rollback_clause(volumes, *before, labels)));
+    }
     let mut text = format!("{} {what}", actor_label(&actor));
     let passed = passed(run, labels);
     if !passed.is_empty() {
@@ -277,15 +287,7 @@ fn main_clause(main: &Logged, labels: &mut Labels) -> String {
             labels.checkpoint(*checkpoint)
         ),
         Event::RolledBack { volumes, before } => {
-            let what: Vec<String> = volumes
-                .iter()
-                .map(|(v, to)| format!("{} to {}", labels.volume(*v), labels.source(*to)))
-                .collect();
-            format!(
-                "rolled back {}; {} keeps the state before",
-                what.join(", "),
-                labels.checkpoint(*before)
-            )
+            format!("rolled back {}", rollback_clause(volumes, *before, labels))
         }
         Event::FilesRolledBack {
             volume,
@@ -372,4 +374,20 @@ fn main_clause(main: &Logged, labels: &mut Labels) -> String {
         }
         event => event.kind().replace('-', " "),
     }
+}
+
+fn rollback_clause(
+    volumes: &[(VolumeId, Source)],
+    before: CheckpointId,
+    labels: &Labels,
+) -> String {
+    let what: Vec<String> = volumes
+        .iter()
+        .map(|(v, to)| format!("{} to {}", labels.volume(*v), labels.source(*to)))
+        .collect();
+    format!(
+        "{}; {} keeps the state before",
+        what.join(", "),
+        labels.checkpoint(before)
+    )
 }

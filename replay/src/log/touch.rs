@@ -165,7 +165,12 @@ pub(crate) fn passed(event: &Event, mut found: impl FnMut(CheckpointId, u64)) {
     match event {
         Event::CopiedOut {
             checkpoint, ranges, ..
-        } => found(*checkpoint, ranges.iter().map(|r| r.count).sum()),
+        } => found(
+            *checkpoint,
+            ranges
+                .iter()
+                .fold(0, |sum: u64, r| sum.saturating_add(r.count)),
+        ),
         Event::Settled { shifts, .. } => {
             for shift in shifts {
                 if let Shift::CopiedOut { to, blocks } = shift {

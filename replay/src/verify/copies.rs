@@ -9,7 +9,9 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use strand_engine::owner::{maps, newest_image};
-use strand_engine::{CheckpointId, Event, Ino, Inode, Place, Placed, Seq, State, Volume, VolumeId};
+use strand_engine::{
+    CheckpointId, Event, Ino, Inode, Place, Placed, Range, Seq, State, Volume, VolumeId,
+};
 
 /// A version passed to a checkpoint: the checkpoint, the version's address.
 type Passed = (CheckpointId, u64);
@@ -33,6 +35,30 @@ impl Command {
             replaced: Vec::new(),
             told: BTreeSet::new(),
         }
+    }
+
+    /// Notes what an event says passed, as far as it was mapped; gives the number of versions.
+    fn tell(&mut self, checkpoint: CheckpointId, ino: Ino, ranges: &[Range]) -> u64 {
+        let Some(file) = self
+            .before
+            .live
+            .inode(ino)
+            .map(Arc::as_ref)
+            .and_then(Inode::file)
+        else {
+            return 0;
+        };
+        let mut versions = 0;
+        for range in ranges {
+            for (_, version) in file
+                .map
+                .range(range.block, range.block.saturating_add(range.count - 1))
+            {
+                self.told.insert((checkpoint, version.addr().0));
+                versions += 1;
+            }
+        }
+        versions
     }
 }
 
@@ -79,15 +105,12 @@ impl CopyOuts {
                 ranges,
                 ..
             } => {
-                for range in ranges {
-                    for block in range.block..range.block.saturating_add(range.count) {
-                        // A place without a version gets the address 0, which none has: it will be missed on the other side.
-                        let version = command.before.live.version(Place { ino: *ino, block });
-                        command
-                            .told
-                            .insert((*checkpoint, version.map_or(0, |v| v.addr().0)));
-                        self.copied_out += 1;
-                    }
+                let named: u64 = ranges.iter().fold(0, |sum, r| sum.saturating_add(r.count));
+                let before = command.tell(*checkpoint, *ino, ranges);
+                self.copied_out += before;
+                if before != named {
+                    // Some of it was not mapped: address 0, which no version has, will be missed on the other side.
+                    command.told.insert((*checkpoint, 0));
                 }
             }
             Event::Unlinked { ino, .. }

@@ -23,7 +23,7 @@ pub enum Severity {
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
-    /// Which check found it: `header`, `payload`, `event`, `copied-out`, `ledger`, `digest`, `state-file`, `anchor`, `tail`.
+    /// Which check found it: `store-file`, `header`, `payload`, `event`, `copied-out`, `ledger`, `digest`, `state-file`, `anchor`, `tail`.
     pub check: &'static str,
     /// What is wrong.
     pub what: String,

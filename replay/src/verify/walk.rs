@@ -6,7 +6,7 @@ use crate::log::Logged;
 use crate::prefix::Marks;
 use std::collections::{BTreeMap, BTreeSet};
 use strand_engine::{Error, EventTime, Seq, Store};
-use strand_journal::{BLOCK_SIZE, ChainHash, Frame, Reader, Start};
+use strand_journal::{BLOCK_SIZE, ChainHash, Frame, Reader, Start, StoreFile};
 
 /// Frames are handed to the data check in pieces of at least this many blocks (8 MiB).
 const CHUNK_BLOCKS: u64 = 2048;
@@ -103,6 +103,14 @@ pub(crate) fn walk(
     };
     walk.walked.totals.segments = reader.segments().len() as u64;
     walk.note_chain(0, origin.chain);
+    // Opening read it too; this is about the bytes as they are now.
+    if let Err(error) = StoreFile::read(&**store.disk()) {
+        let finding = Finding::damage("store-file", error.to_string());
+        walk.findings.push(Finding {
+            file: Some("STORE".into()),
+            ..finding
+        });
+    }
     let mut start = origin;
     let mut gapless = true;
     loop {
