@@ -386,3 +386,46 @@ fn a_damaged_store_file_is_found() {
         ("store-file", Some("STORE"))
     );
 }
+
+#[test]
+fn no_flip_in_a_frame_goes_unnoticed() {
+    let f = Fixture::on(Arc::new(strand_journal::MemoryDisk::new()), 64 << 10);
+    let v = f.volume("pg");
+    let file = f.file(v, "a");
+    f.write(v, file, 0, 5, 1);
+    f.checkpoint(v, "first");
+    f.write(v, file, 2, 4, 2);
+    f.write(v, file, 0, 7, 3);
+    f.write(v, file, 1, 9, 4);
+    assert!(report(&f, &ALL).ok());
+    let reader = f.store.journal().reader();
+    let frames: Vec<_> = reader.frames(reader.origin()).map(Result::unwrap).collect();
+    let mut flips = 0;
+    for frame in &frames {
+        let path = segment_path(frame.segment);
+        let (from, to) = (
+            u64::from(frame.block) * BLOCK,
+            u64::from(frame.end_block()) * BLOCK,
+        );
+        for offset in (from..to).step_by(373) {
+            flip(&*f.disk, &path, offset);
+            let found = report(&f, &ALL);
+            let named = found.findings.iter().any(|f| {
+                f.segment == Some(frame.segment) && f.offset.is_some_and(|at| at >= from && at < to)
+            });
+            assert!(
+                !found.ok() && named,
+                "byte {offset} of segment {}: {:#?}",
+                frame.segment,
+                found.findings
+            );
+            flip(&*f.disk, &path, offset);
+            flips += 1;
+        }
+    }
+    assert!(
+        flips > 100 && frames.iter().any(|f| f.segment > 2),
+        "{flips}"
+    );
+    assert!(report(&f, &ALL).ok());
+}
