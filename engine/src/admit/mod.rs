@@ -38,7 +38,7 @@ fn judge(state: &State, placed: &Placed<'_>, views: &Views) -> Admitted {
         "its time does not follow the one before",
     )?;
     require(
-        placed.crcs.len() == 0 || matches!(placed.event, Event::Written { .. }),
+        placed.crcs.is_empty() || matches!(placed.event, Event::Written { .. }),
         "it carries blocks that its kind does not have",
     )?;
     let opens = matches!(

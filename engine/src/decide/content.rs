@@ -243,7 +243,7 @@ fn truncate(
     }
     let mut first = size.div_ceil(BLOCK);
     let last_block = size / BLOCK;
-    let ragged = size < file.size && size % BLOCK != 0 && file.map.contains(last_block);
+    let ragged = size < file.size && !size.is_multiple_of(BLOCK) && file.map.contains(last_block);
     if tail != ragged {
         return Err(
             Refusal::new(Kind::Stale, "the file changed under the truncation").next("try again"),

@@ -142,10 +142,10 @@ impl Plan<'_> {
             return self.delete(dir, name, ino).map(|_| ());
         };
         let Some((name, dirs)) = parts.split_last() else {
-            return self.into_living(target, self.live.root);
+            return self.restore_living(target, self.live.root);
         };
         if let Some(living) = self.living(target) {
-            return self.into_living(target, living);
+            return self.restore_living(target, living);
         }
         let mut dir = self.live.root;
         let mut image_dir = self.image.root;
@@ -176,7 +176,7 @@ impl Plan<'_> {
         .then_some(target)
     }
 
-    fn into_living(&mut self, target: Ino, living: Ino) -> Result<(), Refusal> {
+    fn restore_living(&mut self, target: Ino, living: Ino) -> Result<(), Refusal> {
         let image = inode(self.image, target)?.clone();
         if image.is_dir() {
             if self.how.attributes {
@@ -212,7 +212,7 @@ impl Plan<'_> {
     /// One entry of an image's directory, into a directory of the live tree.
     fn entry(&mut self, target: Ino, dir: Ino, name: &Bytes) -> Result<(), Refusal> {
         if let Some(living) = self.living(target) {
-            return self.into_living(target, living);
+            return self.restore_living(target, living);
         }
         let image = inode(self.image, target)?.clone();
         if image.is_dir() {

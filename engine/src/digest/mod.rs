@@ -8,7 +8,7 @@ mod sums;
 #[cfg(test)]
 mod tests;
 
-use crate::event::{Actor, Cause, Source};
+use crate::event::{Actor, Source};
 use crate::ids::{ActorId, CheckpointId, Seq, VolumeId};
 use crate::state::{Checkpoint, Fileset, Image, Roots, State, Volume};
 use crate::statefile::{change_record, checkpoint_record};
@@ -191,8 +191,7 @@ impl Pass {
                 .after
                 .as_ref()
                 .map(|after| self.roots(volume.id, (pending.scope, true), after, &old, &mut new));
-            let entry: (VolumeId, Seq, Cause, (u128, u128), Option<(u128, u128)>) =
-                (volume.id, pending.scope, pending.cause, before, after);
+            let entry = (volume.id, pending.scope, pending.cause, before, after);
             sum = sum.wrapping_add(self.entries.small(Kind::Pending, &entry));
         }
         let spread = match volume

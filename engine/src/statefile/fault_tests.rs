@@ -46,7 +46,7 @@ fn name(tree: &mut Fileset, dir: u64, entry: &str, ino: Option<u64>) {
     });
 }
 
-/// A fault, and a word of what is said about it.
+/// A fault, and what is said about it: one of the words between the bars.
 type Fault = (fn(&mut Fileset), &'static str);
 
 const FAULTS: &[Fault] = &[
@@ -54,7 +54,10 @@ const FAULTS: &[Fault] = &[
     (|t| name(t, 2, "more", Some(4)), "named as often"),
     (|t| name(t, 3, "file", None), "named as often"),
     (|t| change(t, 4, |i| i.nlink = 3), "named as often"),
-    (|t| drop(t.inodes.remove(4)), "4"),
+    (
+        |t| drop(t.inodes.remove(4)),
+        "which is not there|mapped blocks",
+    ),
     (|t| change(t, 2, |i| i.nlink = 2), "links as subdirectories"),
     (|t| change(t, 3, |i| i.parent = ROOT), "do not agree"),
     (|t| change(t, 4, |i| i.body = Body::Fifo), "mapped blocks"),
@@ -108,7 +111,10 @@ fn a_tree_that_does_not_hang_together_is_refused_alone_and_beside_a_good_one() {
                 panic!("fault {at} ({word}) passes")
             };
             let other_kind = near.is_some() && what.contains("another kind");
-            assert!(what.contains(word) || other_kind, "fault {at}: {what}");
+            assert!(
+                word.split('|').any(|word| what.contains(word)) || other_kind,
+                "fault {at}: {what}"
+            );
         }
     }
 }

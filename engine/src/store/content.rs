@@ -76,7 +76,7 @@ impl Store {
         let end = offset + data.len() as u64;
         let first = offset / BLOCK;
         let last = end.div_ceil(BLOCK).max(first + 1) - 1;
-        let whole = offset % BLOCK == 0 && end % BLOCK == 0 && !data.is_empty();
+        let whole = offset.is_multiple_of(BLOCK) && end.is_multiple_of(BLOCK) && !data.is_empty();
         loop {
             // Old content of ragged edges is read without the lock; if they changed meanwhile, again.
             let edges = if whole {
@@ -176,7 +176,7 @@ impl Store {
         loop {
             let edges = self.edges(&self.lock(), volume, ino, block, block)?;
             let (old, [version, _]) = edges;
-            let ragged = size % BLOCK != 0 && size < old;
+            let ragged = !size.is_multiple_of(BLOCK) && size < old;
             let mut payload = Vec::new();
             if let (true, Some(version)) = (ragged, version) {
                 let mut bytes = Box::new(ZERO);
@@ -339,7 +339,7 @@ impl Store {
         while copied < length {
             let (source, target, left) =
                 (from_offset + copied, to_offset + copied, length - copied);
-            let aligned = source % BLOCK == 0 && target % BLOCK == 0;
+            let aligned = source.is_multiple_of(BLOCK) && target.is_multiple_of(BLOCK);
             let part = if aligned && left >= BLOCK {
                 let count = (left / BLOCK).min(MAX_EVENT_BLOCKS);
                 self.share_blocks(
