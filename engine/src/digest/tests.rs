@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::block::BlockRef;
+use crate::event::Cause;
 use crate::event::{Event, NewBody, SetAttributes};
 use crate::ids::Ino;
 use crate::radix::Radix;
