@@ -429,5 +429,8 @@ pub(crate) fn whole_history() -> Script {
     names(&s, a);
     journeys(&s, a, b);
     many_frames(&s, b);
+    let open = s.file(b, "left-open", &bytes(15, 5_000));
+    s.store.open_handle(b, open);
+    s.unlink(b, "left-open", false);
     s
 }
