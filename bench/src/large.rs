@@ -6,7 +6,7 @@
 
 use crate::Failure;
 use crate::checkpoints::{figures, time, with_blocks};
-use crate::figure::{Figure, Goal, Unit};
+use crate::figure::{Figure, Goal, Unit, median};
 use crate::setting::Setting;
 use crate::sparse_disk::SparseDisk;
 use crate::stores::{self, Bed};
@@ -41,7 +41,7 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>, Failure> {
     ));
     drop(small);
 
-    let (bed, figure) = opening_clean(setting, bed, &size)?;
+    let (bed, figure) = opening_clean(bed, &size)?;
     measured.push(figure);
 
     bed.checkpoint()?;
@@ -55,7 +55,7 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>, Failure> {
 
     measured.push(first_page(&bed, &mix)?);
     drop(base);
-    let (bed, seconds) = bed.reopen(false)?;
+    let (bed, seconds, busy) = bed.reopen(false)?;
     let opening = bed.store.opening();
     if opening.folded < mix.all || opening.state_file.is_none() {
         return Err(format!(
@@ -66,17 +66,18 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>, Failure> {
     }
     let name = "opening with 1 M events since the last state file";
     let figure = Figure::new(name, Goal::AtMost(2.5), Unit::Seconds, &[seconds]);
-    measured.push(figure.beside(format!("{} events on {size}", opening.folded)));
+    let busy = Unit::Seconds.show(busy);
+    measured.push(figure.beside(format!("{} events on {size}; CPU {busy}", opening.folded)));
     Ok(measured)
 }
 
-fn opening_clean(setting: &Setting, bed: Bed, size: &str) -> Result<(Bed, Figure), Failure> {
+fn opening_clean(bed: Bed, size: &str) -> Result<(Bed, Figure), Failure> {
     bed.store.write_state_file()?;
     let mut samples = Vec::new();
-    let mut bed = bed;
-    for _ in 0..setting.pick(3, 3) {
-        let (again, seconds) = bed.reopen(true)?;
-        bed = again;
+    let (mut bed, mut busy) = (bed, 0.0);
+    for _ in 0..3 {
+        let (again, seconds, cpu) = bed.reopen(true)?;
+        (bed, busy) = (again, cpu);
         samples.push(seconds);
     }
     let figure = Figure::new(
@@ -88,7 +89,10 @@ fn opening_clean(setting: &Setting, bed: Bed, size: &str) -> Result<(Bed, Figure
     let folded = bed.store.opening().folded;
     Ok((
         bed,
-        figure.beside(format!("{folded} events behind the state file")),
+        figure.beside(format!(
+            "{folded} events behind the state file; CPU {}",
+            Unit::Seconds.show(busy)
+        )),
     ))
 }
 
@@ -180,15 +184,19 @@ fn folds(bed: &Bed, base: &State, start: Start, mix: &Mix) -> Result<Vec<Figure>
     let reader = bed.store.journal().reader();
     let mut whole = Vec::new();
     let mut core = Vec::new();
+    let mut processor = Vec::new();
     for _ in 0..3 {
-        let (seconds, folded) = wall(|| {
-            let mut folder = Folder::new(base.clone(), BTreeSet::new(), None);
-            for frame in reader.frames(start) {
-                folder.frame(&frame?, &mut |_, _| {});
-            }
-            Ok::<_, strand_journal::Error>(folder)
+        let (seconds, (busy, folded)) = wall(|| {
+            cpu(|| {
+                let mut folder = Folder::new(base.clone(), BTreeSet::new(), None);
+                for frame in reader.frames(start) {
+                    folder.frame(&frame?, &mut |_, _| {});
+                }
+                Ok::<_, strand_journal::Error>(folder)
+            })
         });
         check(&folded?, base, mix)?;
+        processor.push(mix.all as f64 / busy);
         whole.push(mix.all as f64 / seconds);
 
         let frames: Vec<Frame> = reader.frames(start).collect::<Result<_, _>>()?;
@@ -215,7 +223,11 @@ fn folds(bed: &Bed, base: &State, start: Start, mix: &Mix) -> Result<Vec<Figure>
     );
     Ok(vec![
         decoded.beside(mix.show()),
-        read.beside(format!("{} events, cached", mix.all)),
+        read.beside(format!(
+            "{} events, cached; by CPU {}",
+            mix.all,
+            Unit::EventsPerSecond.show(median(&processor))
+        )),
     ])
 }
 
@@ -233,13 +245,16 @@ fn check(folder: &Folder, base: &State, mix: &Mix) -> Result<(), Failure> {
 
 fn first_page(bed: &Bed, mix: &Mix) -> Result<Figure, Failure> {
     let mut samples = Vec::new();
-    let mut rows = 0;
+    let (mut rows, mut processor) = (0, Vec::new());
     for _ in 0..5 {
-        let (seconds, page) = wall(|| {
-            log::rows(&bed.store, &log::Filter::default())
-                .take(PAGE)
-                .collect::<Result<Vec<_>, _>>()
+        let (seconds, (busy, page)) = wall(|| {
+            cpu(|| {
+                log::rows(&bed.store, &log::Filter::default())
+                    .take(PAGE)
+                    .collect::<Result<Vec<_>, _>>()
+            })
         });
+        processor.push(busy);
         rows = page?.len();
         samples.push(seconds);
     }
@@ -249,5 +264,6 @@ fn first_page(bed: &Bed, mix: &Mix) -> Result<Figure, Failure> {
         Unit::Seconds,
         &samples,
     );
-    Ok(figure.beside(format!("{rows} rows of {} events", mix.all)))
+    let busy = Unit::Seconds.show(median(&processor));
+    Ok(figure.beside(format!("{rows} rows of {} events; CPU {busy}", mix.all)))
 }

@@ -4,7 +4,7 @@
 //! them. Whatever is compared with a baseline is measured in turns with it, inside the same run, and medians are compared: absolute
 //! speeds change with the machine and the hour, ratios hardly. What is called CPU is the processor time of the measuring thread.
 //!
-//! `figure` is a line of the table, `timing` measures, `stores` and `sparse_disk` make what is measured, `heap` counts memory; each other
+//! `figure` is a line of the table, `timing` measures, `stores`, `sparse_disk` and `touched_disk` make what is measured, `heap` counts memory; each other
 //! module is a group of figures. No rule of the engine lives here, and nothing here is used by it.
 
 mod bulk;
@@ -19,6 +19,7 @@ mod setting;
 mod sparse_disk;
 mod stores;
 mod timing;
+mod touched_disk;
 
 use figure::Figure;
 use setting::Setting;

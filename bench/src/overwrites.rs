@@ -5,6 +5,7 @@ use crate::figure::{Figure, Goal, Unit, median};
 use crate::setting::Setting;
 use crate::stores::Bed;
 use crate::timing::{cpu, shuffled, wall};
+use crate::touched_disk::TouchedDisk;
 use std::sync::Arc;
 use std::time::Duration;
 use strand_engine::{Ino, NewBody};
@@ -19,9 +20,12 @@ struct Sides {
 }
 
 impl Sides {
-    fn new(disk: &dyn Fn() -> Arc<dyn Disk>, blocks: u64) -> Result<Self, Failure> {
+    fn new(
+        disk: &dyn Fn() -> Result<Arc<dyn Disk>, Failure>,
+        blocks: u64,
+    ) -> Result<Self, Failure> {
         let side = || {
-            let bed = Bed::new(disk())?;
+            let bed = Bed::new(disk()?)?;
             let ino = bed.create(bed.root, "data", NewBody::File)?;
             bed.fill(ino, 0..blocks)?;
             Ok::<_, Failure>((bed, ino))
@@ -55,11 +59,9 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>, Failure> {
 }
 
 fn slow(setting: &Setting) -> Result<Figure, Failure> {
-    let disk = || -> Arc<dyn Disk> {
-        Arc::new(SlowDisk::new(
-            Arc::new(MemoryDisk::new()),
-            Duration::from_millis(1),
-        ))
+    let disk = || -> Result<Arc<dyn Disk>, Failure> {
+        let memory = Arc::new(MemoryDisk::new());
+        Ok(Arc::new(SlowDisk::new(memory, Duration::from_millis(1))))
     };
     let mut sides = Sides::new(&disk, 16_384)?;
     let (mut ratios, mut plain) = (Vec::new(), Vec::new());
@@ -94,12 +96,13 @@ fn slow(setting: &Setting) -> Result<Figure, Failure> {
 }
 
 fn memory(setting: &Setting) -> Result<Figure, Failure> {
-    let disk = || -> Arc<dyn Disk> { Arc::new(MemoryDisk::new()) };
-    // 1 GiB: the paths to the blocks are as long, and as cold, as a database's.
-    let mut sides = Sides::new(&disk, setting.pick(262_144, 65_536))?;
+    let segments = setting.pick(12, 8);
+    let disk = || -> Result<Arc<dyn Disk>, Failure> { Ok(Arc::new(TouchedDisk::new(segments)?)) };
+    // 256 MiB: the paths to the blocks are as long as a database's of 1 GiB.
+    let mut sides = Sides::new(&disk, 65_536)?;
     let (mut more, mut plain) = (Vec::new(), Vec::new());
-    let count = setting.pick(10_000, 2_000);
-    for round in 0..=setting.pick(7, 5) {
+    let count = setting.pick(5_000, 2_000);
+    for round in 0..=setting.pick(9, 5) {
         let blocks = sides.next(count);
         sides.with.0.checkpoint()?;
         sides.with.0.store.sync()?;

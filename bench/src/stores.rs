@@ -1,6 +1,7 @@
 //! Stores to measure on.
 
 use crate::Failure;
+use crate::timing::{cpu, wall};
 use std::sync::Arc;
 use strand_engine::{
     Actor, Bytes, CheckpointId, Clock, Command, Done, Event, InitOptions, Ino, NewBody,
@@ -69,21 +70,23 @@ impl Bed {
         Ok(bed)
     }
 
-    /// Closes the store and opens it again on the same disk; gives the time that opening took, in seconds.
-    pub(crate) fn reopen(self, clean: bool) -> Result<(Self, f64), Failure> {
+    /// Closes the store and opens it again on the same disk; gives the time that opening took and the
+    /// processor's, in seconds.
+    pub(crate) fn reopen(self, clean: bool) -> Result<(Self, f64, f64), Failure> {
         let disk = self.store.disk().clone();
         if clean {
             self.store.close()?;
         } else {
             drop(self.store);
         }
-        let (time, store) = crate::timing::wall(|| open(disk));
+        let (time, (busy, store)) = wall(|| cpu(|| open(disk)));
         Ok((
             Self {
                 store: store?,
                 ..self
             },
             time,
+            busy,
         ))
     }
 
