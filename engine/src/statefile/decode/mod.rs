@@ -1,23 +1,25 @@
 //! Records back into a state. Nothing is believed: every number named must have been given out before, every list
 //! must end, every tree must hang together.
 
+mod lists;
+mod objects;
+
 use super::chunk::Counts;
 use super::record::{
-    BLOCK_BRANCH, BLOCK_LEAF, BodyRecord, ChangeRecord, CheckpointRecord, CountersRecord,
-    INODE_BRANCH, INODE_LEAF, ImageRecord, InodeRecord, Record, RootRecord, RootsRecord,
-    SPREAD_BRANCH, SPREAD_LEAF, VolumeRecord, WhatRecord,
+    BLOCK_BRANCH, BLOCK_LEAF, BodyRecord, INODE_BRANCH, INODE_LEAF, InodeRecord, Record,
+    RootRecord, RootsRecord, SPREAD_BRANCH, SPREAD_LEAF,
 };
 use super::tree::check_tree;
 use crate::block::{BLOCK, BlockRef, MAX_FILE_SIZE};
-use crate::event::{Bytes, MAX_XATTR_VALUE};
-use crate::ids::{ActorId, CheckpointId, Ino, VolumeId};
-use crate::name::{MAX_FILE_NAME, MAX_SYMLINK, file_name_is_valid};
+use crate::ids::{ActorId, CheckpointId, Ino};
+use crate::name::MAX_SYMLINK;
 use crate::radix::{LoadError, Loader, NodeId};
 use crate::state::{
-    Body, Change, Checkpoint, FileBody, Fileset, Image, Inode, Names, Origin, Pending, Place,
-    Roots, State, Volume, What, Xattrs,
+    Body, FileBody, Fileset, Image, Inode, Names, Pending, Place, Roots, State, Xattrs,
 };
 use imbl::{OrdMap, OrdSet, Vector};
+use lists::Open;
+use objects::{change, once};
 use std::borrow::Cow;
 use std::mem;
 use std::sync::Arc;
@@ -52,15 +54,6 @@ impl From<postcard::Error> for Wrong {
 }
 
 type Images = OrdMap<CheckpointId, Image>;
-
-/// A list whose last part has not been read.
-enum Open {
-    Nothing,
-    Names(Names),
-    Xattrs(Xattrs),
-    Places(Vec<Place>),
-    Images(Images),
-}
 
 /// Rebuilds a state, record by record.
 pub(super) struct Decoder {
@@ -290,106 +283,6 @@ impl Decoder {
         }
     }
 
-    /// A record that is part of a list.
-    fn go_on(&mut self, open: Open, record: Record<'_>) -> Result<(), Wrong> {
-        self.open = match (open, record) {
-            (
-                Open::Names(mut names),
-                Record::Names {
-                    base: None,
-                    removed,
-                    set,
-                    more,
-                },
-            ) => {
-                for name in removed {
-                    names
-                        .remove(name)
-                        .ok_or("a name is removed that is not there")?;
-                }
-                for (name, ino) in set {
-                    if !file_name_is_valid(name) {
-                        return Err("a name cannot be a file name".into());
-                    }
-                    names.insert(Bytes::from(name), Ino(ino));
-                }
-                if more {
-                    Open::Names(names)
-                } else {
-                    self.names.push(names);
-                    Open::Nothing
-                }
-            }
-            (Open::Xattrs(mut xattrs), Record::Xattrs { set, more }) => {
-                for (name, value) in set {
-                    if name.is_empty()
-                        || name.len() > MAX_FILE_NAME
-                        || value.len() > MAX_XATTR_VALUE
-                    {
-                        return Err("an extended attribute is too long, or has no name".into());
-                    }
-                    xattrs.insert(Bytes::from(name), Bytes::from(value));
-                }
-                if more {
-                    Open::Xattrs(xattrs)
-                } else {
-                    self.xattrs.push(Arc::new(xattrs));
-                    Open::Nothing
-                }
-            }
-            (Open::Places(mut places), Record::Places { places: part, more }) => {
-                places.extend(part.into_iter().map(|(ino, block)| Place {
-                    ino: Ino(ino),
-                    block,
-                }));
-                if more {
-                    Open::Places(places)
-                } else {
-                    if !places.is_sorted_by(|a, b| a < b) {
-                        return Err("places are not in order".into());
-                    }
-                    self.places.push(places.into());
-                    Open::Nothing
-                }
-            }
-            (
-                Open::Images(mut images),
-                Record::Images {
-                    base: None,
-                    removed,
-                    set,
-                    more,
-                },
-            ) => {
-                for id in removed {
-                    images
-                        .remove(&CheckpointId(id))
-                        .ok_or("an image is removed that is not there")?;
-                }
-                for record in set {
-                    images.insert(CheckpointId(record.checkpoint), self.image(&record)?);
-                }
-                if more {
-                    Open::Images(images)
-                } else {
-                    self.images.push(images);
-                    Open::Nothing
-                }
-            }
-            _ => return Err("a list breaks off".into()),
-        };
-        Ok(())
-    }
-
-    fn image(&self, record: &ImageRecord) -> Result<Image, Wrong> {
-        let root = named(&self.trees, record.fileset)?;
-        Ok(Image {
-            root,
-            born: BlockAddr(record.born),
-            ledger: record.ledger(),
-        })
-    }
-
     fn roots(&self, record: RootsRecord) -> Result<Roots, Wrong> {
         Ok(Roots {
             live: named(&self.trees, record.live)?,
@@ -462,114 +355,6 @@ impl Decoder {
         self.counts.filesets += 1;
         Ok(())
     }
-
-    fn volume(&mut self, record: &VolumeRecord<'_>) -> Result<(), Wrong> {
-        let id = VolumeId(record.id);
-        let origin = match record.origin {
-            Some((source, tree)) => Some(Origin {
-                source,
-                root: named(&self.trees, tree)?,
-            }),
-            None => None,
-        };
-        let volume = Volume {
-            id,
-            name: record.name.into(),
-            created: record.created,
-            created_time: record.created_time,
-            origin,
-            live: named(&self.trees, record.live)?,
-            images: named(&self.images, record.images)?,
-            removed_images: named(&self.images, record.removed_images)?,
-            spread: self.spreads.root(record.spread.into())?,
-            pending: mem::take(&mut self.pending),
-            generation: record.generation,
-            changed: record.changed,
-        };
-        self.counts.volumes += 1;
-        if record.removed {
-            return once(
-                self.state.removed_volumes.insert(id, Arc::new(volume)),
-                "a volume stands there twice",
-            );
-        }
-        once(
-            self.state.volume_names.insert(volume.name.clone(), id),
-            "two volumes have one name",
-        )?;
-        once(
-            self.state.volumes.insert(id, Arc::new(volume)),
-            "a volume stands there twice",
-        )
-    }
-
-    fn checkpoint(&mut self, record: &CheckpointRecord<'_>) -> Result<(), Wrong> {
-        let id = CheckpointId(record.id);
-        let checkpoint = Arc::new(Checkpoint {
-            id,
-            name: record.name.into(),
-            seq: record.seq,
-            time: record.time,
-            actor: ActorId(record.actor),
-            volumes: record.volumes.iter().copied().map(VolumeId).collect(),
-            removable: record.removable,
-            nomount: record.nomount,
-            held: record.held,
-            note: record.note.into(),
-        });
-        self.counts.checkpoints += 1;
-        if record.removed {
-            return once(
-                self.state.removed_checkpoints.insert(id, checkpoint),
-                "a checkpoint stands there twice",
-            );
-        }
-        once(
-            self.state
-                .checkpoint_names
-                .insert(checkpoint.name.clone(), id),
-            "two checkpoints have one name",
-        )?;
-        once(
-            self.state.checkpoints.insert(id, checkpoint),
-            "a checkpoint stands there twice",
-        )
-    }
-
-    fn counters(&mut self, record: &CountersRecord) -> Result<(), Wrong> {
-        if !self.pending.is_empty() || !self.orphans.is_empty() {
-            return Err("parts of a volume or a tree are left over".into());
-        }
-        let state = &mut self.state;
-        state.seq = record.seq;
-        state.time = record.time;
-        state.boundary = record.boundary;
-        state.next_ino = Ino(record.next_ino);
-        state.boundary_ino = Ino(record.boundary_ino);
-        state.next_volume = VolumeId(record.next_volume);
-        state.next_checkpoint = CheckpointId(record.next_checkpoint);
-        state.next_actor = ActorId(record.next_actor);
-        state.digest = record.digest;
-        state.created = record.created;
-        self.done = true;
-        let greatest = self
-            .trees
-            .iter()
-            .filter_map(|tree| tree.inodes.last())
-            .map(|(ino, _)| ino)
-            .max();
-        super::whole::check_state(state, greatest.unwrap_or(0))
-    }
-}
-
-impl Record<'_> {
-    /// A list's first part as if it were a later one.
-    fn without_base(mut self) -> Self {
-        if let Self::Names { base, .. } | Self::Images { base, .. } = &mut self {
-            *base = None;
-        }
-        self
-    }
 }
 
 /// The thing of that number, if it has been given out.
@@ -579,14 +364,6 @@ fn named<T: Clone>(table: &[T], id: u64) -> Result<T, Wrong> {
         .and_then(|at| table.get(at))
         .cloned()
         .ok_or_else(|| format!("number {id} is named before it is there").into())
-}
-
-fn once<T>(before: Option<T>, twice: &'static str) -> Result<(), Wrong> {
-    if before.is_some() {
-        Err(twice.into())
-    } else {
-        Ok(())
-    }
 }
 
 /// Numbers written as their distance from `own`, which all of them are below.
@@ -606,57 +383,4 @@ fn ago<'c>(
         to.push(NodeId(id));
     }
     Ok(to)
-}
-
-fn change(record: ChangeRecord<'_>) -> Change {
-    let what = match record.what {
-        WhatRecord::RolledBack { before } => What::RolledBack {
-            before: CheckpointId(before),
-        },
-        WhatRecord::Reset { before } => What::Reset {
-            before: CheckpointId(before),
-        },
-        WhatRecord::FilesRolledBack {
-            before,
-            source,
-            paths,
-            attributes,
-            delete_new,
-            created,
-        } => What::FilesRolledBack {
-            before: CheckpointId(before),
-            source,
-            paths: paths.into_iter().map(Bytes::from).collect(),
-            attributes,
-            delete_new,
-            created,
-        },
-        WhatRecord::VolumeRenamed { volume, from, to } => What::VolumeRenamed {
-            volume: VolumeId(volume),
-            from: from.into(),
-            to: to.into(),
-        },
-        WhatRecord::CheckpointRenamed {
-            checkpoint,
-            from,
-            to,
-        } => What::CheckpointRenamed {
-            checkpoint: CheckpointId(checkpoint),
-            from: from.into(),
-            to: to.into(),
-        },
-        WhatRecord::VolumeRemoved { volume } => What::VolumeRemoved {
-            volume: VolumeId(volume),
-        },
-        WhatRecord::CheckpointRemoved { checkpoint } => What::CheckpointRemoved {
-            checkpoint: CheckpointId(checkpoint),
-        },
-    };
-    Change {
-        seq: record.seq,
-        time: record.time,
-        volumes: record.volumes.into_iter().map(VolumeId).collect(),
-        what,
-        undone: record.undone.map(|before| before.map(CheckpointId)),
-    }
 }
