@@ -1,5 +1,6 @@
 //! Goldens of the events: the bytes of every kind, the most that each can take, the names of kinds, and the journal of a scripted history.
 //! Whoever changes one of these changes the format: `docs/format.md` first.
+#![allow(clippy::unwrap_used)] // all of it is test code
 
 mod golden;
 

@@ -1,4 +1,5 @@
 //! The store's story, end to end, on a memory disk.
+#![allow(clippy::unwrap_used)] // all of it is test code
 
 use std::sync::Arc;
 use strand_engine::*;

@@ -334,9 +334,13 @@ impl Segments {
     }
 
     pub(crate) fn sync_dir(&self) -> Result<(), Error> {
-        self.disk
-            .sync_dir(DIR)
-            .map_err(|error| Error::io("flush", DIR, error))
+        // The store's own directory too: whoever made the store may have died before its names were durable.
+        for dir in ["", DIR] {
+            self.disk
+                .sync_dir(dir)
+                .map_err(|error| Error::io("flush", dir, error))?;
+        }
+        Ok(())
     }
 }
 
