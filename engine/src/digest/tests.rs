@@ -1,8 +1,8 @@
 //! The digest: equal content gives equal digests, any change another, and a cache changes nothing but the time.
 
 use super::*;
-use crate::event::Cause;
 use crate::block::BlockRef;
+use crate::event::Cause;
 use crate::event::{Event, NewBody, SetAttributes};
 use crate::ids::Ino;
 use crate::radix::Radix;
