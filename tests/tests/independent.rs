@@ -1,5 +1,6 @@
 //! The independent reader: `tests/independent/fold.py`, written from `docs/format.md` alone, must read from a store's bytes what the
 //! engine reads through its own code: every file, every attribute, of every checkpoint and every live volume.
+#![allow(clippy::unwrap_used)] // all of it is test code
 
 #[path = "independent/script.rs"]
 mod script;
