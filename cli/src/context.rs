@@ -5,12 +5,13 @@ use crate::args::Global;
 use crate::error::{Failure, Outcome, on_path, refuse};
 use crate::names::nearest;
 use crate::output::Out;
+use crate::output::units;
 use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strand_engine::{Actor, Checkpoint, Kind, OpenOptions, Refusal, State, Store, SystemClock, Volume};
-use strand_journal::{Access, FileDisk};
+use strand_journal::{Access, FileDisk, Holder};
 
 /// Events between two state files written by a long command.
 const STATE_EVERY: u64 = 200_000;
@@ -88,6 +89,9 @@ impl Context {
         };
         Store::open(Arc::new(disk), Arc::new(SystemClock::default()), options).map_err(|error| {
             let mut refusal = error.refusal();
+            if let strand_engine::Error::Journal(strand_journal::Error::Locked { holder }) = &error {
+                refusal.why = Some(held_by(holder));
+            }
             if refusal.kind == Kind::NotAStore {
                 refusal.message = format!("{} is no store", path.display());
                 refusal.next.get_or_insert_with(|| "strand init DIR makes one".into());
@@ -101,6 +105,13 @@ impl Context {
         store.close()?;
         Ok(())
     }
+}
+
+/// Who has the lock, for how long, and what they run.
+fn held_by(holder: &Holder) -> String {
+    let age = holder.since.map(|since| (units::now() / 1_000_000_000).saturating_sub(since));
+    let age = age.map(|s| format!(" for {s} s")).unwrap_or_default();
+    format!("{} holds it{age}", units::path(holder.to_string().as_bytes()))
 }
 
 /// The volume of that name.

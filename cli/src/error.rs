@@ -1,6 +1,8 @@
 //! How a command ends that did not end well: three lines for people, one object for programs, and an exit code from the
 //! kind. The table of kinds, their names and their exit codes is the engine's.
 
+use crate::names::nearest;
+use clap::error::{ContextKind, ContextValue};
 use serde_json::json;
 use std::io::{self, Write};
 use std::path::Path;
@@ -128,6 +130,9 @@ fn as_lines(refusal: &Refusal) -> String {
 
 /// A wrong command line as the contract's three lines: clap's first paragraph, its tip, and where to read more.
 pub(crate) fn usage(error: &clap::Error) -> Refusal {
+    if let Some(ContextValue::String(wanted)) = error.get(ContextKind::InvalidSubcommand) {
+        return unknown_command(error, wanted);
+    }
     let text = error.render().to_string();
     let mut lines = text.lines().map(str::trim);
     let mut message = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
@@ -148,7 +153,20 @@ pub(crate) fn usage(error: &clap::Error) -> Refusal {
     if let Some(tip) = tip {
         refusal = refusal.why(tip);
     }
-    refusal.next(usage.map_or_else(|| "strand --help".to_owned(), |u| format!("{u}; more with --help")))
+    refusal.next(usage.map_or_else(|| "add --help to see what is expected".to_owned(), |u| format!("{u}; more with --help")))
+}
+
+/// A command that is none: clap's own suggestions include what is hardly like it, so the nearest of them is chosen.
+fn unknown_command(error: &clap::Error, wanted: &str) -> Refusal {
+    let suggested = match error.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::Strings(names)) => names.as_slice(),
+        _ => &[],
+    };
+    let refusal = Refusal::new(Kind::Usage, format!("there is no command {wanted}")).next("strand --help");
+    match nearest(wanted, suggested.iter().map(String::as_str)) {
+        Some(near) => refusal.why(format!("the nearest is {near}")),
+        None => refusal,
+    }
 }
 
 #[cfg(test)]

@@ -66,8 +66,8 @@ fn missing<'a>(names: impl Iterator<Item = &'a Bytes>, part: &[u8], whole: &[u8]
         return refusal;
     };
     match nearest(part, texts) {
-        Some(near) => refusal.why(format!("no {part} in that directory; the nearest name is {near}")),
-        None => refusal.why(format!("no {part} in that directory")),
+        Some(near) => refusal.why(format!("the nearest name in that directory is {near}")),
+        None => refusal.why("that directory has no such name"),
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct Noun {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Freeze one or more volumes at one instant
-    #[command(after_help = "Example:\n  strand checkpoint create tuesday --volume pg --volume web --note 'before the release'")]
+    #[command(after_help = "Example:\n  strand checkpoint create tuesday --volume pg --volume web --note release")]
     Create(Create),
     /// List the checkpoints, newest first
     #[command(after_help = "Example:\n  strand checkpoint list --volume pg")]

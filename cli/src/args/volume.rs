@@ -26,7 +26,7 @@ pub(crate) enum Verb {
     #[command(after_help = "Example:\n  strand volume rename web www")]
     Rename(Rename),
     /// Remove a volume
-    #[command(after_help = "Example:\n  strand volume remove web --with-checkpoints --yes")]
+    #[command(after_help = "Example:\n  strand volume remove test --yes")]
     Remove(Remove),
 }
 

@@ -40,8 +40,10 @@ pub(crate) fn run(context: &mut Context, args: Log) -> Outcome {
         }
         return Ok(());
     }
+    // A digest is noted at every close; in the collapsed view it would stand between any two commands.
+    let told = |row: &Row| !args.kind.is_empty() || row.kind != "digest-recorded";
     let mut day = None;
-    for row in rows(&store, &filter).take(limit) {
+    for row in rows(&store, &filter).filter(|row| row.as_ref().map_or(true, told)).take(limit) {
         row_line(context, &row?, &mut day)?;
     }
     Ok(())

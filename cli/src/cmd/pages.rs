@@ -68,7 +68,7 @@ pub(crate) fn help(context: &mut Context, args: &Help) -> Outcome {
     let mut command = Cli::command();
     command.build();
     let Some(first) = args.topic.first() else {
-        let text = command.render_long_help();
+        let text = command.render_help();
         return styled(context, &text);
     };
     if args.topic.len() == 1 && print(&mut context.out, first)? {
@@ -89,7 +89,7 @@ pub(crate) fn help(context: &mut Context, args: &Help) -> Outcome {
             }
         }
     }
-    let text = found.render_long_help();
+    let text = found.render_help();
     styled(context, &text)
 }
 

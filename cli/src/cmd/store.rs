@@ -24,7 +24,7 @@ pub(crate) fn demo(context: &mut Context, args: Demo) -> Outcome {
 pub(crate) fn init(context: &mut Context, args: Init) -> Outcome {
     check_init(&args)?;
     let fresh = !args.dir.exists();
-    let disk = FileDisk::create(&args.dir).map_err(on_path("make", &args.dir))?;
+    let disk = FileDisk::create(&args.dir).map_err(on_path("make a store in", &args.dir))?;
     let id = random_id().map_err(on_path("read", Path::new("/dev/urandom")))?;
     let options = InitOptions { segment_size: args.segment_size, capacity: args.capacity, store: id };
     let made = Store::init(Arc::new(disk), Arc::new(SystemClock::default()), options, context.actor());
@@ -71,7 +71,7 @@ fn check_init(args: &Init) -> Outcome {
             None => Ok(()),
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(on_path("read", &args.dir)(error)),
+        Err(error) => Err(on_path("make a store in", &args.dir)(error)),
     }
 }
 

@@ -157,6 +157,10 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
+    let bad = || format!("{text:?} is no size: write 4096, 64MiB or 1.5GiB");
+    if number.is_empty() {
+        return Err(bad());
+    }
     let scale: u64 = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "k" | "kib" => 1 << 10,
@@ -170,7 +174,6 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
         _ => return Err(format!("{unit:?} is no unit: use KiB, MiB, GiB or TiB")),
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    let bad = || format!("{text:?} is no size: write 4096, 64MiB or 1.5GiB");
     if whole.is_empty() || fraction.len() > 9 || fraction.contains('.') || (scale == 1 && number.contains('.')) {
         return Err(bad());
     }

@@ -13,7 +13,7 @@ fn refusals(name: &str, place: &Place, lines: &[&str]) {
     for line in lines {
         let ran = place.line(line);
         assert_ne!(ran.code, 0, "{line}: {}", ran.out);
-        assert!(ran.err.lines().count() <= 4, "{line}: {}", ran.err);
+        assert!(ran.err.starts_with("strand: ") && ran.err.lines().count() <= 3, "{line}: {}", ran.err);
         assert!(!ran.err.contains("panicked"), "{line}: {}", ran.err);
         text += &format!("$ strand {line}\n{}", ran.whole());
     }
@@ -68,12 +68,20 @@ fn stores_where_none_can_be_made() {
     assert!(!place.path().join("new").exists(), "a refused init leaves nothing");
 }
 
+/// The crc32 (IEEE) of some bytes, bit by bit.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |c, _| (c >> 1) ^ (0xedb8_8320 & (c & 1).wrapping_neg())))
+}
+
 #[test]
 fn a_newer_format_is_refused_and_not_touched() {
     let place = town();
     let path = place.store().join("STORE");
     let mut bytes = fs::read(&path).expect("readable");
     bytes[8] = 9;
+    let end = bytes.len() - 4;
+    let crc = crc32(&bytes[..end]);
+    bytes[end..].copy_from_slice(&crc.to_le_bytes());
     fs::write(&path, &bytes).expect("writable");
     let ran = place.line("status").failed(1);
     assert!(ran.err.contains("newer"), "{}", ran.err);
@@ -276,7 +284,7 @@ fn wrong_usage_has_three_lines_and_exit_2() {
         &[
             "chekpoint list",
             "checkpoint create x --volum pg",
-            "checkpoint",
+            "checkpoint remvoe x",
             "rollback",
             "write pg /x",
             "mkdir pg",
@@ -285,12 +293,8 @@ fn wrong_usage_has_three_lines_and_exit_2() {
             "rollback --to x --file /y",
             "import pg",
             "--nonsense",
-        ][..2],
+        ],
     );
-    for line in ["rollback", "write pg /x", "mkdir pg", "checkpoint set x frozen", "log --block 3", "rollback --to x --file /y", "--nonsense"] {
-        let ran = place.line(line).failed(2);
-        assert!(ran.err.starts_with("strand: ") && ran.err.lines().count() <= 3, "{line}: {}", ran.err);
-    }
 }
 
 #[test]

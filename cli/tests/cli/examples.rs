@@ -31,7 +31,9 @@ fn every_example_runs_as_pasted() {
     for path in all {
         let help = place.run(path.iter().map(String::as_str).chain(["--help"])).well().out;
         let (_, after) = help.split_once("Example:\n").unwrap_or_else(|| panic!("strand {} has no example", path.join(" ")));
-        let example = after.lines().next().expect("a line").trim();
+        let mut lines = after.lines();
+        let example = lines.next().expect("a line").trim();
+        assert!(lines.next().is_none_or(str::is_empty), "the example of {path:?} is one line");
         assert!(example.contains("strand"), "{example}");
         if path == ["demo"] {
             continue; // it takes seconds; the demo's own tests run it

@@ -13,9 +13,9 @@ fn holder(place: &Place) -> std::process::Child {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
     // The first MiB makes it open the store; then it waits for the second.
     child.stdin.as_mut().expect("piped").write_all(&data(1 << 20, 5)).expect("taken");
-    let lock = place.store().join("lock");
+    let (lock, id) = (place.store().join("lock"), child.id().to_string());
     let waited = Instant::now();
-    while fs::read_to_string(&lock).map_or(true, |t| !t.contains("write")) && waited.elapsed() < Duration::from_secs(10) {
+    while fs::read_to_string(&lock).map_or(true, |t| !t.contains(&id)) && waited.elapsed() < Duration::from_secs(10) {
         std::thread::sleep(Duration::from_millis(5));
     }
     child
@@ -55,9 +55,10 @@ fn a_writer_that_is_killed_or_interrupted_loses_nothing_that_was_acknowledged() 
 
     let mut child = holder(&place);
     let mut stdin = child.stdin.take().expect("piped");
+    std::thread::sleep(Duration::from_millis(300));
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).expect("sent");
     // What is under way is finished; then it says how far it came.
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::sleep(Duration::from_millis(300));
     stdin.write_all(&data(2 << 20, 6)).ok();
     drop(stdin);
     let status = child.wait().expect("ends");
