@@ -28,7 +28,11 @@ pub(crate) fn command_line(arguments: &[OsString]) -> String {
             return word.rsplit('/').next().unwrap_or("strand").to_owned();
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./@:=,+%".contains(c);
-        if !word.is_empty() && word.chars().all(plain) { word.into_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+        if !word.is_empty() && word.chars().all(plain) {
+            word.into_owned()
+        } else {
+            format!("'{}'", word.replace('\'', "'\\''"))
+        }
     });
     words.collect::<Vec<_>>().join(" ")
 }
@@ -45,12 +49,19 @@ fn cut(mut text: String) -> String {
 /// Start time of this process in clock ticks since boot: field 22 of its stat line, whose second field may hold anything.
 fn started() -> Option<u64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(19)?
+        .parse()
+        .ok()
 }
 
 /// The login name: what sudo or the login said, else the password file's.
 fn login(uid: u32) -> Option<String> {
-    let said = ["SUDO_USER", "LOGNAME", "USER"].into_iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+    let said = ["SUDO_USER", "LOGNAME", "USER"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
     said.or_else(|| {
         let users = std::fs::read_to_string("/etc/passwd").ok()?;
         users.lines().find_map(|line| {
@@ -67,8 +78,20 @@ mod tests {
 
     #[test]
     fn a_command_line_can_be_typed_again() {
-        let arguments = ["/usr/bin/strand", "write", "pg", "/a b", "--offset=0", "it's", ""].map(OsString::from);
-        assert_eq!(command_line(&arguments), "strand write pg '/a b' --offset=0 'it'\\''s' ''");
+        let arguments = [
+            "/usr/bin/strand",
+            "write",
+            "pg",
+            "/a b",
+            "--offset=0",
+            "it's",
+            "",
+        ]
+        .map(OsString::from);
+        assert_eq!(
+            command_line(&arguments),
+            "strand write pg '/a b' --offset=0 'it'\\''s' ''"
+        );
     }
 
     #[test]

@@ -19,5 +19,9 @@ pub(crate) fn confirm(context: &Context, what: &str, loses: &str) -> Outcome {
     let _ = err.flush();
     let mut answer = String::new();
     let _ = io::stdin().lock().read_line(&mut answer);
-    if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") { Ok(()) } else { refuse(refusal) }
+    if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
+        Ok(())
+    } else {
+        refuse(refusal)
+    }
 }

@@ -10,7 +10,9 @@ use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use strand_engine::{Actor, Checkpoint, Kind, OpenOptions, Refusal, State, Store, SystemClock, Volume};
+use strand_engine::{
+    Actor, Checkpoint, Kind, OpenOptions, Refusal, State, Store, SystemClock, Volume,
+};
 use strand_journal::{Access, FileDisk, Holder};
 
 /// Events between two state files written by a long command.
@@ -30,12 +32,18 @@ impl Context {
     /// For this process.
     pub(crate) fn new(global: Global, arguments: Vec<OsString>) -> Self {
         let out = Out::stdout(global.json);
-        Self { global, out, arguments, actor: OnceCell::new() }
+        Self {
+            global,
+            out,
+            arguments,
+            actor: OnceCell::new(),
+        }
     }
 
     /// Who asks.
     pub(crate) fn actor(&self) -> &Actor {
-        self.actor.get_or_init(|| actor::of_this_command(&self.arguments, self.global.reason.as_deref()))
+        self.actor
+            .get_or_init(|| actor::of_this_command(&self.arguments, self.global.reason.as_deref()))
     }
 
     /// The store's directory, as given by `--store` or `STRAND_STORE`.
@@ -56,7 +64,12 @@ impl Context {
     /// Opens the store to look at it: beside other readers, and without changing a byte.
     pub(crate) fn read(&self) -> Outcome<Store> {
         let store = self.open(Access::ReadOnly)?;
-        if let Some(damage) = store.opening().recovery.as_ref().and_then(|r| r.damage.as_ref()) {
+        if let Some(damage) = store
+            .opening()
+            .recovery
+            .as_ref()
+            .and_then(|r| r.damage.as_ref())
+        {
             tracing::warn!("the journal is damaged, what follows ends before it: {damage}");
         }
         if let Some(damage) = &store.opening().damage {
@@ -89,12 +102,15 @@ impl Context {
         };
         Store::open(Arc::new(disk), Arc::new(SystemClock::default()), options).map_err(|error| {
             let mut refusal = error.refusal();
-            if let strand_engine::Error::Journal(strand_journal::Error::Locked { holder }) = &error {
+            if let strand_engine::Error::Journal(strand_journal::Error::Locked { holder }) = &error
+            {
                 refusal.why = Some(held_by(holder));
             }
             if refusal.kind == Kind::NotAStore {
                 refusal.message = format!("{} is no store", path.display());
-                refusal.next.get_or_insert_with(|| "strand init DIR makes one".into());
+                refusal
+                    .next
+                    .get_or_insert_with(|| "strand init DIR makes one".into());
             }
             refusal.into()
         })
@@ -109,9 +125,14 @@ impl Context {
 
 /// Who has the lock, for how long, and what they run.
 fn held_by(holder: &Holder) -> String {
-    let age = holder.since.map(|since| (units::now() / 1_000_000_000).saturating_sub(since));
+    let age = holder
+        .since
+        .map(|since| (units::now() / 1_000_000_000).saturating_sub(since));
     let age = age.map(|s| format!(" for {s} s")).unwrap_or_default();
-    format!("{} holds it{age}", units::path(holder.to_string().as_bytes()))
+    format!(
+        "{} holds it{age}",
+        units::path(holder.to_string().as_bytes())
+    )
 }
 
 /// The volume of that name.
@@ -121,7 +142,12 @@ fn held_by(holder: &Holder) -> String {
 pub(crate) fn volume<'a>(state: &'a State, name: &str) -> Outcome<&'a Arc<Volume>> {
     match state.volume_named(name) {
         Some(volume) => Ok(volume),
-        None => refuse(missing("volume", name, state.volume_names.keys().map(AsRef::as_ref), "strand volume list")),
+        None => refuse(missing(
+            "volume",
+            name,
+            state.volume_names.keys().map(AsRef::as_ref),
+            "strand volume list",
+        )),
     }
 }
 
@@ -137,11 +163,15 @@ pub(crate) fn volume_or_only<'a>(state: &'a State, name: Option<&str>) -> Outcom
     match (volumes.next(), volumes.next()) {
         (Some(only), None) => Ok(only),
         (None, _) => refuse(
-            Refusal::new(Kind::NotFound, "the store has no volume").next("strand volume create NAME"),
+            Refusal::new(Kind::NotFound, "the store has no volume")
+                .next("strand volume create NAME"),
         ),
         _ => refuse(
             Refusal::new(Kind::Usage, "which volume?")
-                .why(format!("the store has {}", list(state.volume_names.keys().map(AsRef::as_ref))))
+                .why(format!(
+                    "the store has {}",
+                    list(state.volume_names.keys().map(AsRef::as_ref))
+                ))
                 .next("name it with --volume VOL"),
         ),
     }
@@ -154,17 +184,27 @@ pub(crate) fn volume_or_only<'a>(state: &'a State, name: Option<&str>) -> Outcom
 pub(crate) fn checkpoint<'a>(state: &'a State, name: &str) -> Outcome<&'a Arc<Checkpoint>> {
     match state.checkpoint_named(name) {
         Some(checkpoint) => Ok(checkpoint),
-        None => {
-            refuse(missing("checkpoint", name, state.checkpoint_names.keys().map(AsRef::as_ref), "strand checkpoint list"))
-        }
+        None => refuse(missing(
+            "checkpoint",
+            name,
+            state.checkpoint_names.keys().map(AsRef::as_ref),
+            "strand checkpoint list",
+        )),
     }
 }
 
 /// A refusal for a name that is not there.
-pub(crate) fn missing<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>, list: &str) -> Refusal {
+pub(crate) fn missing<'a>(
+    what: &str,
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    list: &str,
+) -> Refusal {
     let refusal = Refusal::new(Kind::NotFound, format!("there is no {what} {name}"));
     match nearest(name, known) {
-        Some(near) => refusal.why(format!("the nearest name is {near}")).next(list),
+        Some(near) => refusal
+            .why(format!("the nearest name is {near}"))
+            .next(list),
         None => refusal.next(list),
     }
 }
@@ -177,7 +217,11 @@ pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
         [] => "none".into(),
         [one] => (*one).into(),
         [most @ .., last] if names.len() <= SHOWN => format!("{} and {last}", most.join(", ")),
-        _ => format!("{} and {} more", names[..SHOWN - 1].join(", "), names.len() + 1 - SHOWN),
+        _ => format!(
+            "{} and {} more",
+            names[..SHOWN - 1].join(", "),
+            names.len() + 1 - SHOWN
+        ),
     }
 }
 
@@ -185,5 +229,8 @@ pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 pub(crate) fn inside_store(path: &Path) -> Option<PathBuf> {
     let absolute = std::path::absolute(path).ok()?;
     let existing = absolute.ancestors().find_map(|p| p.canonicalize().ok())?;
-    existing.ancestors().find(|p| p.join("STORE").is_file() && p.join("journal").is_dir()).map(Path::to_path_buf)
+    existing
+        .ancestors()
+        .find(|p| p.join("STORE").is_file() && p.join("journal").is_dir())
+        .map(Path::to_path_buf)
 }

@@ -40,7 +40,9 @@ impl From<io::Error> for Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             Self::OutputClosed
         } else {
-            Refusal::new(kind_of(&error), "cannot write the output").why(error.to_string()).into()
+            Refusal::new(kind_of(&error), "cannot write the output")
+                .why(error.to_string())
+                .into()
         }
     }
 }
@@ -51,12 +53,18 @@ pub(crate) fn refuse<T>(refusal: Refusal) -> Outcome<T> {
 }
 
 /// An error of a file outside the store: what was tried on which path.
-pub(crate) fn on_path<'a>(doing: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> Failure + 'a {
+pub(crate) fn on_path<'a>(
+    doing: &'a str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> Failure + 'a {
     move |error| {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Failure::OutputClosed;
         }
-        let refusal = Refusal::new(kind_of(&error), format!("cannot {doing} {}", path.display()));
+        let refusal = Refusal::new(
+            kind_of(&error),
+            format!("cannot {doing} {}", path.display()),
+        );
         refusal.why(plain(&error)).into()
     }
 }
@@ -97,7 +105,9 @@ impl Failure {
 
     /// Says it on standard error, in the form asked for. A closed standard error is nobody's concern.
     pub(crate) fn say(&self, json: bool) {
-        let Failure::Refused(refusal) = self else { return };
+        let Failure::Refused(refusal) = self else {
+            return;
+        };
         let mut err = io::stderr().lock();
         let _ = if json {
             writeln!(err, "{}", as_json(refusal))
@@ -135,7 +145,11 @@ pub(crate) fn usage(error: &clap::Error) -> Refusal {
     }
     let text = error.render().to_string();
     let mut lines = text.lines().map(str::trim);
-    let mut message = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let mut message = lines
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ")
+        .to_owned();
     let mut tip = None;
     let mut usage = None;
     for line in lines.filter(|l| !l.is_empty()) {
@@ -153,7 +167,10 @@ pub(crate) fn usage(error: &clap::Error) -> Refusal {
     if let Some(tip) = tip {
         refusal = refusal.why(tip);
     }
-    refusal.next(usage.map_or_else(|| "add --help to see what is expected".to_owned(), |u| format!("{u}; more with --help")))
+    refusal.next(usage.map_or_else(
+        || "add --help to see what is expected".to_owned(),
+        |u| format!("{u}; more with --help"),
+    ))
 }
 
 /// A command that is none: clap's own suggestions include what is hardly like it, so the nearest of them is chosen.
@@ -162,7 +179,8 @@ fn unknown_command(error: &clap::Error, wanted: &str) -> Refusal {
         Some(ContextValue::Strings(names)) => names.as_slice(),
         _ => &[],
     };
-    let refusal = Refusal::new(Kind::Usage, format!("there is no command {wanted}")).next("strand --help");
+    let refusal =
+        Refusal::new(Kind::Usage, format!("there is no command {wanted}")).next("strand --help");
     match nearest(wanted, suggested.iter().map(String::as_str)) {
         Some(near) => refusal.why(format!("the nearest is {near}")),
         None => refusal,
@@ -175,8 +193,13 @@ mod tests {
 
     #[test]
     fn a_refusal_has_three_lines_at_most() {
-        let refusal = Refusal::new(Kind::Busy, "cannot roll back pg:\n3 files are open").why("a\nb").next("c");
-        assert_eq!(as_lines(&refusal), "strand: cannot roll back pg: 3 files are open\n  why:  a b\n  next: c");
+        let refusal = Refusal::new(Kind::Busy, "cannot roll back pg:\n3 files are open")
+            .why("a\nb")
+            .next("c");
+        assert_eq!(
+            as_lines(&refusal),
+            "strand: cannot roll back pg: 3 files are open\n  why:  a b\n  next: c"
+        );
         assert_eq!(as_lines(&Refusal::new(Kind::Busy, "no")), "strand: no");
     }
 

@@ -15,19 +15,25 @@ static JSON: AtomicBool = AtomicBool::new(false);
 /// Waits for signals on a thread of its own, for as long as the process lives.
 pub(crate) fn watch(json: bool) {
     JSON.store(json, Ordering::Relaxed);
-    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
-    let _ = std::thread::Builder::new().name("signals".into()).spawn(move || {
-        for _ in signals.forever() {
-            // A second signal ends even a command that listens: it may be stuck.
-            if ASKED.swap(true, Ordering::SeqCst) || !LISTENING.load(Ordering::SeqCst) {
-                stop_here();
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else {
+        return;
+    };
+    let _ = std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for _ in signals.forever() {
+                // A second signal ends even a command that listens: it may be stuck.
+                if ASKED.swap(true, Ordering::SeqCst) || !LISTENING.load(Ordering::SeqCst) {
+                    stop_here();
+                }
             }
-        }
-    });
+        });
 }
 
 fn stop_here() -> ! {
-    let failure = Failure::from(Refusal::new(Kind::Interrupted, "interrupted").why("what was committed stays"));
+    let failure = Failure::from(
+        Refusal::new(Kind::Interrupted, "interrupted").why("what was committed stays"),
+    );
     failure.say(JSON.load(Ordering::Relaxed));
     let _ = std::io::stderr().flush();
     std::process::exit(i32::from(Kind::Interrupted.exit_code()))
@@ -58,7 +64,11 @@ pub(crate) fn asked() -> bool {
 /// Fails where the command was asked to stop; `stays` says what is kept.
 pub(crate) fn check(doing: &str, stays: &str) -> Outcome {
     if asked() {
-        return Err(Refusal::new(Kind::Interrupted, format!("interrupted while {doing}")).why(stays).into());
+        return Err(
+            Refusal::new(Kind::Interrupted, format!("interrupted while {doing}"))
+                .why(stays)
+                .into(),
+        );
     }
     Ok(())
 }

@@ -52,14 +52,25 @@ fn finish(ended: Outcome, json: bool) -> ExitCode {
 
 /// Help and version go to standard output; anything else is wrong usage.
 fn unparsed(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
-    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
         let text = error.render();
-        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-        let text = if colour { text.ansi().to_string() } else { text.to_string() };
+        let colour = std::io::stdout().is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+        let text = if colour {
+            text.ansi().to_string()
+        } else {
+            text.to_string()
+        };
         let written = std::io::stdout().lock().write_all(text.as_bytes());
         return finish(written.map_err(Failure::from), false);
     }
-    let json = arguments.iter().take_while(|a| *a != "--").any(|a| a == "--json");
+    let json = arguments
+        .iter()
+        .take_while(|a| *a != "--")
+        .any(|a| a == "--json");
     finish(Err(error::usage(error).into()), json)
 }
 
@@ -72,9 +83,18 @@ fn trace(verbose: u8) {
         _ => "trace",
     };
     let filter = match std::env::var("STRAND_LOG") {
-        Ok(text) if !text.is_empty() => EnvFilter::try_new(&text).unwrap_or_else(|_| EnvFilter::new(level)),
+        Ok(text) if !text.is_empty() => {
+            EnvFilter::try_new(&text).unwrap_or_else(|_| EnvFilter::new(level))
+        }
         _ => EnvFilter::new(level),
     };
-    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().with_target(false).with_ansi(colour).init();
+    let colour = std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .with_ansi(colour)
+        .init();
 }

@@ -1,14 +1,24 @@
 //! Names that were mistyped: the nearest one there is.
 
 /// The name among `known` that is most like `wanted`, if any is like it at all.
-pub(crate) fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    wanted: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     let wanted_lower = wanted.to_ascii_lowercase();
     let limit = 1 + wanted.chars().count().min(12) / 4;
     known
         .into_iter()
         .map(|name| {
             let prefix = wanted.len() >= 3 && name.starts_with(wanted);
-            (if prefix { 1 } else { distance(&wanted_lower, &name.to_ascii_lowercase()) }, name)
+            (
+                if prefix {
+                    1
+                } else {
+                    distance(&wanted_lower, &name.to_ascii_lowercase())
+                },
+                name,
+            )
         })
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, name)| (*distance, *name))
@@ -17,7 +27,8 @@ pub(crate) fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>
 
 /// Edits (insert, delete, replace, swap neighbours) from `a` to `b`. Names are short (127 bytes at most): quadratic is fine.
 fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().take(256).collect(), b.chars().take(256).collect());
+    let (a, b): (Vec<char>, Vec<char>) =
+        (a.chars().take(256).collect(), b.chars().take(256).collect());
     let mut before: Vec<usize> = vec![0; b.len() + 1];
     let mut above: Vec<usize> = (0..=b.len()).collect();
     for i in 1..=a.len() {

@@ -7,13 +7,18 @@ use jiff::{Timestamp, Zoned};
 use strand_engine::{EventTime, Kind, Refusal};
 
 /// The forms, for messages.
-pub(crate) const FORMS: &str = "write 10m, 2h, 10:00, \"2026-11-21 10:00:02\" or 2026-11-21T10:00:02+01:00";
+pub(crate) const FORMS: &str =
+    "write 10m, 2h, 10:00, \"2026-11-21 10:00:02\" or 2026-11-21T10:00:02+01:00";
 
 /// Says whether a text starts like a time, so that a message can speak of times and not of names.
 pub(crate) fn looks_like_time(text: &str) -> bool {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let rest = &text[digits..];
-    digits > 0 && (rest.starts_with(':') || unit_ns(rest).is_some() || (digits == 4 && rest.starts_with('-') && text.len() >= 10) || (digits == 8 && rest.starts_with('T')))
+    digits > 0
+        && (rest.starts_with(':')
+            || unit_ns(rest).is_some()
+            || (digits == 4 && rest.starts_with('-') && text.len() >= 10)
+            || (digits == 8 && rest.starts_with('T')))
 }
 
 /// Reads a time.
@@ -25,7 +30,11 @@ pub(crate) fn parse(text: &str, now: &Zoned) -> Result<EventTime, Refusal> {
     let text = text.trim();
     if let Some(ago) = ago(text) {
         let ns = ago.ok_or_else(|| too_far(text))?;
-        let then = now.timestamp().as_nanosecond().checked_sub(i128::from(ns)).ok_or_else(|| too_far(text))?;
+        let then = now
+            .timestamp()
+            .as_nanosecond()
+            .checked_sub(i128::from(ns))
+            .ok_or_else(|| too_far(text))?;
         return u64::try_from(then).map_err(|_| too_far(text));
     }
     if let Ok(timestamp) = text.parse::<Timestamp>() {
@@ -60,9 +69,11 @@ fn local(civil: civil::DateTime, zone: &TimeZone, text: &str) -> Result<EventTim
             }
             _ => "the clock never showed it: it was put forward".to_owned(),
         };
-        return Err(Refusal::new(Kind::OutOfRange, format!("{text:?} is ambiguous"))
-            .why(why)
-            .next("write it with its offset, as in 2026-10-25T02:30:00+01:00"));
+        return Err(
+            Refusal::new(Kind::OutOfRange, format!("{text:?} is ambiguous"))
+                .why(why)
+                .next("write it with its offset, as in 2026-10-25T02:30:00+01:00"),
+        );
     }
     let zoned = ambiguous.unambiguous().map_err(|_| too_far(text))?;
     from_timestamp(zoned.timestamp(), text)
@@ -73,7 +84,11 @@ fn from_timestamp(timestamp: Timestamp, text: &str) -> Result<EventTime, Refusal
 }
 
 fn too_far(text: &str) -> Refusal {
-    Refusal::new(Kind::OutOfRange, format!("{text:?} lies before every store")).next(FORMS)
+    Refusal::new(
+        Kind::OutOfRange,
+        format!("{text:?} lies before every store"),
+    )
+    .next(FORMS)
 }
 
 /// `10m`: the inner `None` where it is more than fits.
@@ -83,7 +98,12 @@ fn ago(text: &str) -> Option<Option<u64>> {
         return None;
     }
     let unit = unit_ns(&text[digits..])?;
-    Some(text[..digits].parse::<u64>().ok().and_then(|n| n.checked_mul(unit)))
+    Some(
+        text[..digits]
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(unit)),
+    )
 }
 
 fn unit_ns(unit: &str) -> Option<u64> {
@@ -104,11 +124,14 @@ mod tests {
     use super::*;
 
     fn now() -> Zoned {
-        "2026-11-21T10:00:00+01:00[Europe/Berlin]".parse().expect("a time")
+        "2026-11-21T10:00:00+01:00[Europe/Berlin]"
+            .parse()
+            .expect("a time")
     }
 
     fn ns(rfc: &str) -> u64 {
-        u64::try_from(rfc.parse::<Timestamp>().expect("a time").as_nanosecond()).expect("after 1970")
+        u64::try_from(rfc.parse::<Timestamp>().expect("a time").as_nanosecond())
+            .expect("after 1970")
     }
 
     #[test]
@@ -137,12 +160,25 @@ mod tests {
         assert!(refusal.why.expect("a reason").contains("twice"));
         let refusal = parse("2026-03-29 02:30", &now()).expect_err("skipped");
         assert!(refusal.why.expect("a reason").contains("never"));
-        assert_eq!(parse("2026-10-25T02:30:00+01:00", &now()), Ok(ns("2026-10-25T01:30:00Z")));
+        assert_eq!(
+            parse("2026-10-25T02:30:00+01:00", &now()),
+            Ok(ns("2026-10-25T01:30:00Z"))
+        );
     }
 
     #[test]
     fn what_is_no_time_is_refused() {
-        for bad in ["", "noon", "25:00", "2026-13-01", "99999999999999999999h", "1000000w", "-5m", "1900-01-01", "10 m"] {
+        for bad in [
+            "",
+            "noon",
+            "25:00",
+            "2026-13-01",
+            "99999999999999999999h",
+            "1000000w",
+            "-5m",
+            "1900-01-01",
+            "10 m",
+        ] {
             assert!(parse(bad, &now()).is_err(), "{bad}");
         }
         for name in ["before-upgrade", "v2", "2026", "10mm"] {

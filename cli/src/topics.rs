@@ -6,10 +6,16 @@ use strand_engine::Kind;
 
 /// The topics, with one line about each.
 pub(crate) const TOPICS: [(&str, &str); 7] = [
-    ("views", "how to name a volume, a checkpoint of it, or a moment"),
+    (
+        "views",
+        "how to name a volume, a checkpoint of it, or a moment",
+    ),
     ("time", "how to write a time, and what it means"),
     ("space", "who owns what, and what a checkpoint costs"),
-    ("exit-codes", "exit codes, and the kinds of refusals and failures"),
+    (
+        "exit-codes",
+        "exit codes, and the kinds of refusals and failures",
+    ),
     ("events", "the kinds of events that the audit trail shows"),
     ("rollback", "going back, and coming back from it"),
     ("classic", "these words beside those of storage checkpoints"),
@@ -33,7 +39,10 @@ pub(crate) const EVENT_KINDS: [(&str, &str); 38] = [
     ("unlinked", "a name is gone"),
     ("renamed", "a name moved"),
     ("exchanged", "two names were exchanged"),
-    ("orphan-dropped", "an unlinked file was closed for the last time"),
+    (
+        "orphan-dropped",
+        "an unlinked file was closed for the last time",
+    ),
     ("written", "blocks were written"),
     ("punched", "blocks became a hole"),
     ("truncated", "the size was set"),
@@ -54,7 +63,10 @@ pub(crate) const EVENT_KINDS: [(&str, &str); 38] = [
     ("rolled-back", "volumes went back to an image"),
     ("file-restored", "a file went back to an image"),
     ("files-rolled-back", "files went back: closes the rollback"),
-    ("undone", "an administrative change was undone, or done again"),
+    (
+        "undone",
+        "an administrative change was undone, or done again",
+    ),
 ];
 
 const VIEWS: &str = "\
@@ -157,7 +169,9 @@ pub(crate) fn print(out: &mut Out, topic: &str) -> crate::error::Outcome<bool> {
         "events" => {
             out.line("Kinds of events, for strand log --kind; handed-down, handed-in and released find\ncounted bulk movements.\n")?;
             let mut table = Table::new(&[("KIND", Align::Left), ("MEANS", Align::Left)]);
-            EVENT_KINDS.iter().for_each(|(name, means)| table.row(vec![(*name).into(), (*means).into()]));
+            EVENT_KINDS
+                .iter()
+                .for_each(|(name, means)| table.row(vec![(*name).into(), (*means).into()]));
             table.print(out)?;
             return Ok(true);
         }
@@ -185,9 +199,17 @@ fn exit_codes(out: &mut Out) -> crate::error::Outcome {
     ] {
         out.line(line)?;
     }
-    let mut table = Table::new(&[("KIND", Align::Left), ("EXIT", Align::Right), ("ERRNO", Align::Right)]);
+    let mut table = Table::new(&[
+        ("KIND", Align::Left),
+        ("EXIT", Align::Right),
+        ("ERRNO", Align::Right),
+    ]);
     for kind in Kind::ALL {
-        table.row(vec![kind.name().into(), kind.exit_code().to_string(), kind.errno().to_string()]);
+        table.row(vec![
+            kind.name().into(),
+            kind.exit_code().to_string(),
+            kind.errno().to_string(),
+        ]);
     }
     table.print(out)
 }
@@ -199,7 +221,13 @@ mod tests {
     #[test]
     fn every_kind_of_event_is_explained() {
         let source = include_str!("../../engine/src/event.rs");
-        let names = source.lines().filter_map(|line| line.trim().strip_prefix("Event::")?.split_once("=> \"")?.1.strip_suffix("\","));
+        let names = source.lines().filter_map(|line| {
+            line.trim()
+                .strip_prefix("Event::")?
+                .split_once("=> \"")?
+                .1
+                .strip_suffix("\",")
+        });
         let names: Vec<&str> = names.collect();
         assert!(names.len() >= 38);
         assert_eq!(names, EVENT_KINDS.map(|(name, _)| name));

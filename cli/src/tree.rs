@@ -25,24 +25,56 @@ pub(crate) enum Last {
 /// # Errors
 /// [`Kind::NotFound`] with the nearest name, [`Kind::NotADirectory`], [`Kind::CrossLink`] for a loop of links.
 pub(crate) fn find(tree: &Fileset, path: &OsStr, last: Last) -> Outcome<(Ino, Arc<Inode>)> {
-    walk(tree, tree.root, path.as_bytes(), last, &mut 0, path.as_bytes())
+    walk(
+        tree,
+        tree.root,
+        path.as_bytes(),
+        last,
+        &mut 0,
+        path.as_bytes(),
+    )
 }
 
-fn walk(tree: &Fileset, from: Ino, path: &[u8], last: Last, links: &mut usize, whole: &[u8]) -> Outcome<(Ino, Arc<Inode>)> {
-    let mut at = if path.first() == Some(&b'/') { tree.root } else { from };
+fn walk(
+    tree: &Fileset,
+    from: Ino,
+    path: &[u8],
+    last: Last,
+    links: &mut usize,
+    whole: &[u8],
+) -> Outcome<(Ino, Arc<Inode>)> {
+    let mut at = if path.first() == Some(&b'/') {
+        tree.root
+    } else {
+        from
+    };
     let mut inode = inode(tree, at, whole)?;
-    let parts: Vec<&[u8]> = path.split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".").collect();
+    let parts: Vec<&[u8]> = path
+        .split(|b| *b == b'/')
+        .filter(|p| !p.is_empty() && *p != b".")
+        .collect();
     let wants_directory = path.ends_with(b"/");
     for (i, part) in parts.iter().enumerate() {
-        let Some(names) = inode.names() else { return not_a_directory(whole) };
+        let Some(names) = inode.names() else {
+            return not_a_directory(whole);
+        };
         let dir = at;
-        at = if *part == b".." { inode.parent } else { *names.get(*part).ok_or_else(|| missing(names.keys(), part, whole))? };
+        at = if *part == b".." {
+            inode.parent
+        } else {
+            *names
+                .get(*part)
+                .ok_or_else(|| missing(names.keys(), part, whole))?
+        };
         inode = self::inode(tree, at, whole)?;
         let follow = i + 1 < parts.len() || last == Last::Follow || wants_directory;
         if let (Body::Symlink(target), true) = (&inode.body, follow) {
             *links += 1;
             if *links > MAX_LINKS {
-                return refuse(Refusal::new(Kind::CrossLink, format!("too many symbolic links on {}", units::rooted(whole))));
+                return refuse(Refusal::new(
+                    Kind::CrossLink,
+                    format!("too many symbolic links on {}", units::rooted(whole)),
+                ));
             }
             (at, inode) = walk(tree, dir, target, Last::Follow, links, whole)?;
         }
@@ -56,13 +88,25 @@ fn walk(tree: &Fileset, from: Ino, path: &[u8], last: Last, links: &mut usize, w
 fn inode(tree: &Fileset, ino: Ino, whole: &[u8]) -> Outcome<Arc<Inode>> {
     match tree.inode(ino) {
         Some(inode) => Ok(Arc::clone(inode)),
-        None => refuse(Refusal::new(Kind::Damaged, format!("{} leads nowhere", units::rooted(whole))).next("strand verify")),
+        None => refuse(
+            Refusal::new(
+                Kind::Damaged,
+                format!("{} leads nowhere", units::rooted(whole)),
+            )
+            .next("strand verify"),
+        ),
     }
 }
 
 fn missing<'a>(names: impl Iterator<Item = &'a Bytes>, part: &[u8], whole: &[u8]) -> Refusal {
-    let refusal = Refusal::new(Kind::NotFound, format!("there is no {}", units::rooted(whole)));
-    let (Ok(part), texts) = (std::str::from_utf8(part), names.filter_map(|n| std::str::from_utf8(n).ok())) else {
+    let refusal = Refusal::new(
+        Kind::NotFound,
+        format!("there is no {}", units::rooted(whole)),
+    );
+    let (Ok(part), texts) = (
+        std::str::from_utf8(part),
+        names.filter_map(|n| std::str::from_utf8(n).ok()),
+    ) else {
         return refusal;
     };
     match nearest(part, texts) {
@@ -72,7 +116,10 @@ fn missing<'a>(names: impl Iterator<Item = &'a Bytes>, part: &[u8], whole: &[u8]
 }
 
 fn not_a_directory<T>(whole: &[u8]) -> Outcome<T> {
-    refuse(Refusal::new(Kind::NotADirectory, format!("{} goes through what is no directory", units::rooted(whole))))
+    refuse(Refusal::new(
+        Kind::NotADirectory,
+        format!("{} goes through what is no directory", units::rooted(whole)),
+    ))
 }
 
 /// The directory and the last name of a path that may not exist yet.
@@ -88,14 +135,20 @@ pub(crate) fn place(tree: &Fileset, path: &OsStr) -> Outcome<(Ino, Bytes)> {
     };
     if name.is_empty() || name == b"." || name == b".." {
         return refuse(
-            Refusal::new(Kind::InvalidName, format!("{} ends in no file name", units::rooted(bytes)))
-                .why("the last part of the path has to be a name"),
+            Refusal::new(
+                Kind::InvalidName,
+                format!("{} ends in no file name", units::rooted(bytes)),
+            )
+            .why("the last part of the path has to be a name"),
         );
     }
     if name.len() > MAX_FILE_NAME {
         return refuse(
-            Refusal::new(Kind::NameTooLong, format!("the name has {} bytes", name.len()))
-                .why(format!("a file name has at most {MAX_FILE_NAME} bytes")),
+            Refusal::new(
+                Kind::NameTooLong,
+                format!("the name has {} bytes", name.len()),
+            )
+            .why(format!("a file name has at most {MAX_FILE_NAME} bytes")),
         );
     }
     let (ino, inode) = find(tree, OsStr::from_bytes(dir), Last::Follow)?;
@@ -114,11 +167,18 @@ pub(crate) fn file(tree: &Fileset, path: &OsStr) -> Outcome<(Ino, Arc<Inode>)> {
     match inode.body {
         Body::File(_) => Ok((ino, inode)),
         Body::Dir(_) => refuse(
-            Refusal::new(Kind::IsADirectory, format!("{} is a directory", units::rooted(path.as_bytes()))).why("a file is wanted"),
+            Refusal::new(
+                Kind::IsADirectory,
+                format!("{} is a directory", units::rooted(path.as_bytes())),
+            )
+            .why("a file is wanted"),
         ),
         _ => refuse(
-            Refusal::new(Kind::Unsupported, format!("{} has no content", units::rooted(path.as_bytes())))
-                .why("it is a pipe, a socket or a device"),
+            Refusal::new(
+                Kind::Unsupported,
+                format!("{} has no content", units::rooted(path.as_bytes())),
+            )
+            .why("it is a pipe, a socket or a device"),
         ),
     }
 }

@@ -7,7 +7,9 @@ use crate::output::units;
 use crate::time;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
-use strand_engine::{Checkpoint, EventTime, Fileset, Kind, Refusal, Seq, Source, State, Store, Volume};
+use strand_engine::{
+    Checkpoint, EventTime, Fileset, Kind, Refusal, Seq, Source, State, Store, Volume,
+};
 
 /// What comes after the `@`, or after `--to`.
 #[derive(Clone, Debug)]
@@ -75,7 +77,9 @@ impl Image {
     /// For `--json`.
     pub(crate) fn json(&self) -> Value {
         match self {
-            Image::Checkpoint(c) => json!({"checkpoint": c.name.as_ref(), "seq": c.seq, "time": units::json_time(c.time)}),
+            Image::Checkpoint(c) => {
+                json!({"checkpoint": c.name.as_ref(), "seq": c.seq, "time": units::json_time(c.time)})
+            }
             Image::Position(seq, time) => json!({"seq": seq, "time": units::json_time(*time)}),
         }
     }
@@ -98,19 +102,30 @@ pub(crate) fn resolve(context: &Context, store: &Store, text: &str) -> Outcome<V
         None => (text, None),
     };
     let Some(after) = after else {
-        return Ok(View { volume: Arc::clone(volume(&state, name)?), image: None });
+        return Ok(View {
+            volume: Arc::clone(volume(&state, name)?),
+            image: None,
+        });
     };
     let image = resolve_image(context, store, &state, after)?;
     // The volume of a past position may have had another name, or be gone since: its name then is what counts.
     let volume = match (&image, state.volume_named(name)) {
         (_, Some(volume)) => Arc::clone(volume),
-        (Image::Position(seq, _), None) => Arc::clone(volume_at(store, *seq, name)?.1.volume_named(name).ok_or_else(|| gone(name))?),
+        (Image::Position(seq, _), None) => Arc::clone(
+            volume_at(store, *seq, name)?
+                .1
+                .volume_named(name)
+                .ok_or_else(|| gone(name))?,
+        ),
         (Image::Checkpoint(_), None) => Arc::clone(self::volume(&state, name)?),
     };
     if let Image::Checkpoint(c) = &image {
         check_member(&state, &volume, c)?;
     }
-    Ok(View { volume, image: Some(image) })
+    Ok(View {
+        volume,
+        image: Some(image),
+    })
 }
 
 fn gone(name: &str) -> Refusal {
@@ -127,19 +142,34 @@ fn check_member(state: &State, volume: &Volume, checkpoint: &Checkpoint) -> Outc
     if checkpoint.volumes.contains(&volume.id) {
         return Ok(());
     }
-    let members = checkpoint.volumes.iter().filter_map(|id| state.volume(*id)).map(|v| v.name.as_ref());
+    let members = checkpoint
+        .volumes
+        .iter()
+        .filter_map(|id| state.volume(*id))
+        .map(|v| v.name.as_ref());
     refuse(
-        Refusal::new(Kind::NotFound, format!("{} keeps no image of {}", checkpoint.name, volume.name))
-            .why(format!("it was taken of {}", list(members)))
-            .next(format!("strand checkpoint list --volume {}", volume.name)),
+        Refusal::new(
+            Kind::NotFound,
+            format!("{} keeps no image of {}", checkpoint.name, volume.name),
+        )
+        .why(format!("it was taken of {}", list(members)))
+        .next(format!("strand checkpoint list --volume {}", volume.name)),
     )
 }
 
 /// Resolves what stands after `--to`: `CHECKPOINT`, `seq:N` or TIME.
-pub(crate) fn resolve_image(context: &Context, store: &Store, state: &State, text: &str) -> Outcome<Image> {
+pub(crate) fn resolve_image(
+    context: &Context,
+    store: &Store,
+    state: &State,
+    text: &str,
+) -> Outcome<Image> {
     if let Some(number) = text.strip_prefix("seq:") {
         let Ok(seq) = number.parse::<Seq>() else {
-            return refuse(Refusal::new(Kind::Invalid, format!("{text:?} is no position")).next("write seq:N, as strand log prints it"));
+            return refuse(
+                Refusal::new(Kind::Invalid, format!("{text:?} is no position"))
+                    .next("write seq:N, as strand log prints it"),
+            );
         };
         let (seq, time) = store.boundary_at_or_before(seq)?;
         echo(context, seq, time);
@@ -164,9 +194,16 @@ pub(crate) fn resolve_time(state: &State, text: &str) -> Outcome<EventTime> {
     let begins = state.created.unwrap_or(0);
     let out_of_range = |why: &str| {
         refuse(
-            Refusal::new(Kind::OutOfRange, format!("{text:?} means {}, which is out of range", units::time(at)))
-                .why(why.to_owned())
-                .next(format!("choose a time from {} to {}", units::time(begins), units::time(state.time))),
+            Refusal::new(
+                Kind::OutOfRange,
+                format!("{text:?} means {}, which is out of range", units::time(at)),
+            )
+            .why(why.to_owned())
+            .next(format!(
+                "choose a time from {} to {}",
+                units::time(begins),
+                units::time(state.time)
+            )),
         )
     };
     // The journal's own time can run ahead of a clock that was put back.

@@ -15,7 +15,9 @@ pub(crate) struct Noun {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Freeze one or more volumes at one instant
-    #[command(after_help = "Example:\n  strand checkpoint create tuesday --volume pg --volume web --note release")]
+    #[command(
+        after_help = "Example:\n  strand checkpoint create tuesday --volume pg --volume web --note release"
+    )]
     Create(Create),
     /// List the checkpoints, newest first
     #[command(after_help = "Example:\n  strand checkpoint list --volume pg")]
@@ -39,7 +41,9 @@ pub(crate) enum Verb {
     #[command(after_help = "Example:\n  strand checkpoint hold before-upgrade")]
     Hold(Name),
     /// Let a held checkpoint go
-    #[command(after_help = "Example:\n  strand checkpoint hold monday && strand checkpoint release monday")]
+    #[command(
+        after_help = "Example:\n  strand checkpoint hold monday && strand checkpoint release monday"
+    )]
     Release(Name),
     /// Set a flag
     #[command(after_help = "Example:\n  strand checkpoint set monday removable")]
@@ -65,7 +69,12 @@ pub(crate) struct Create {
     #[arg(long)]
     pub(crate) nomount: bool,
     /// A note to keep with it
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub(crate) note: String,
 }
 

@@ -16,7 +16,9 @@ use std::time::Duration;
 /// How long a command waits for another one's lock, unless told.
 const LOCK_TIMEOUT: &str = "10s";
 
-const STYLES: Styles = Styles::styled().header(AnsiColor::Green.on_default().bold()).usage(AnsiColor::Green.on_default().bold());
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold());
 
 /// A copy-on-write storage engine whose only truth is a journal of events: checkpoints, rollback and an audit trail.
 #[derive(Debug, Parser)]
@@ -43,7 +45,14 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Everywhere")]
 pub(crate) struct Global {
     /// The store's directory
-    #[arg(short, long, global = true, value_name = "DIR", env = "STRAND_STORE", hide_env_values = true)]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "STRAND_STORE",
+        hide_env_values = true
+    )]
     pub(crate) store: Option<PathBuf>,
     /// Print JSON ("format": 1)
     #[arg(long, global = true)]
@@ -84,10 +93,14 @@ pub(crate) enum Command {
     #[command(visible_alias = "vol", after_help = "Example:\n  strand volume list")]
     Volume(volume::Noun),
     /// Bring a file or a tree into a volume
-    #[command(after_help = "Importing over a file writes only the blocks that differ.\n\nExample:\n  strand import web site /site")]
+    #[command(
+        after_help = "Importing over a file writes only the blocks that differ.\n\nExample:\n  strand import web site /site"
+    )]
     Import(files::Import),
     /// Take a file or a tree out of a view
-    #[command(after_help = "Example:\n  strand export pg@before-upgrade /base ./base-before-upgrade")]
+    #[command(
+        after_help = "Example:\n  strand export pg@before-upgrade /base ./base-before-upgrade"
+    )]
     Export(files::Export),
     /// List a directory of a view
     #[command(after_help = "Example:\n  strand ls -l pg@before-upgrade /base")]
@@ -99,7 +112,9 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  strand stat pg /postgresql.conf")]
     Stat(files::Stat),
     /// Write bytes into a file; it is made where it does not exist
-    #[command(after_help = "Example:\n  echo 'port = 5433' | strand write pg /postgresql.conf --offset 0")]
+    #[command(
+        after_help = "Example:\n  echo 'port = 5433' | strand write pg /postgresql.conf --offset 0"
+    )]
     Write(files::Write),
     /// Remove files
     #[command(after_help = "Example:\n  strand rm -r web /old")]
@@ -114,7 +129,10 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  strand truncate pg /base/16384 --size 64KiB")]
     Truncate(files::Truncate),
     /// Checkpoints: frozen images of volumes
-    #[command(visible_alias = "ckpt", after_help = "Example:\n  strand checkpoint list")]
+    #[command(
+        visible_alias = "ckpt",
+        after_help = "Example:\n  strand checkpoint list"
+    )]
     Checkpoint(checkpoint::Noun),
     /// Every version of a file within reach: when, who, size
     #[command(after_help = "Example:\n  strand versions pg /base/16384")]
@@ -125,7 +143,9 @@ pub(crate) enum Command {
     )]
     Rollback(history::Rollback),
     /// Undo the latest administrative change; again: one further
-    #[command(after_help = "Undoes rollbacks, resets, renames and removals, never file writes.\n\nExample:\n  strand undo pg")]
+    #[command(
+        after_help = "Undoes rollbacks, resets, renames and removals, never file writes.\n\nExample:\n  strand undo pg"
+    )]
     Undo(history::Undo),
     /// Do again what was undone last
     #[command(after_help = "Example:\n  strand undo pg && strand redo pg")]
@@ -140,7 +160,9 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  strand replay --check")]
     Replay(history::Replay),
     /// Prove the store: headers, chain, ledger, copy-outs, digests, state files
-    #[command(after_help = "Exits with 3 where it finds damage.\n\nExample:\n  strand verify --data")]
+    #[command(
+        after_help = "Exits with 3 where it finds damage.\n\nExample:\n  strand verify --data"
+    )]
     Verify(history::Verify),
     /// Print SEQ:HASH, to be kept elsewhere and given to verify --anchor
     #[command(after_help = "Example:\n  strand verify --anchor $(strand anchor)")]
@@ -158,12 +180,19 @@ pub(crate) enum Command {
 
 /// A duration: `500ms`, `10s`, `2m`; a bare number counts seconds.
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..end].parse().map_err(|_| format!("{text:?} is no time: write 500ms, 10s or 2m"))?;
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let number: u64 = text[..end]
+        .parse()
+        .map_err(|_| format!("{text:?} is no time: write 500ms, 10s or 2m"))?;
     match &text[end..] {
         "ms" => Ok(Duration::from_millis(number)),
         "" | "s" => Ok(Duration::from_secs(number)),
-        "m" => number.checked_mul(60).map(Duration::from_secs).ok_or_else(|| format!("{text} is too long")),
+        "m" => number
+            .checked_mul(60)
+            .map(Duration::from_secs)
+            .ok_or_else(|| format!("{text} is too long")),
         unit => Err(format!("{unit:?} is no unit of time: use ms, s or m")),
     }
 }
@@ -186,7 +215,10 @@ mod tests {
     #[test]
     fn every_command_shows_an_example() {
         fn walk(command: &clap::Command, path: &str) {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
             assert!(help.contains("Example:\n  "), "{path} has no example");
             for sub in command.get_subcommands() {
                 walk(sub, &format!("{path} {}", sub.get_name()));
@@ -200,7 +232,14 @@ mod tests {
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(parse_duration("0"), Ok(Duration::ZERO));
-        for bad in ["", "s", "-1", "1h", "99999999999999999999", "18446744073709551615m"] {
+        for bad in [
+            "",
+            "s",
+            "-1",
+            "1h",
+            "99999999999999999999",
+            "18446744073709551615m",
+        ] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }

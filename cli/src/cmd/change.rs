@@ -14,7 +14,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
-use strand_engine::{Body, Bytes, Command, Fileset, Ino, Kind, MAX_FILE_SIZE, NewBody, Refusal, Store, VolumeId};
+use strand_engine::{
+    Body, Bytes, Command, Fileset, Ino, Kind, MAX_FILE_SIZE, NewBody, Refusal, Store, VolumeId,
+};
 
 /// Permission bits of a file that `write` makes.
 const FILE_MODE: u32 = 0o644;
@@ -29,15 +31,21 @@ const COMMIT_EVERY: u64 = 64 << 20;
 pub(crate) fn write(context: &mut Context, args: Write) -> Outcome {
     if args.offset > MAX_FILE_SIZE {
         return refuse(
-            Refusal::new(Kind::TooLarge, format!("cannot write at offset {}", args.offset))
-                .why(format!("a file has at most {MAX_FILE_SIZE} bytes")),
+            Refusal::new(
+                Kind::TooLarge,
+                format!("cannot write at offset {}", args.offset),
+            )
+            .why(format!("a file has at most {MAX_FILE_SIZE} bytes")),
         );
     }
     let mut input: Box<dyn Read> = match &args.input {
         Some(path) => Box::new(File::open(path).map_err(on_path("open", path))?),
         None => Box::new(io::stdin()),
     };
-    let from = args.input.clone().unwrap_or_else(|| "standard input".into());
+    let from = args
+        .input
+        .clone()
+        .unwrap_or_else(|| "standard input".into());
     // The first bytes are read before the store is locked: whoever pipes slowly holds up nobody before they begin.
     let mut buffer = vec![0; CHUNK];
     let mut filled = fill(&mut input, &mut buffer, &from)?;
@@ -60,7 +68,10 @@ pub(crate) fn write(context: &mut Context, args: Write) -> Outcome {
         }
         if interrupt::asked() {
             store.sync()?;
-            let stays = format!("the first {} bytes are written and stay", offset - args.offset);
+            let stays = format!(
+                "the first {} bytes are written and stay",
+                offset - args.offset
+            );
             return interrupt::check("writing", &stays);
         }
         filled = fill(&mut input, &mut buffer, &from)?;
@@ -78,7 +89,10 @@ pub(crate) fn write(context: &mut Context, args: Write) -> Outcome {
     let new = if made { " (a new file)" } else { "" };
     let text = words::passed_text(&passed);
     let path = units::rooted(args.path.as_bytes());
-    context.out.line(format!("wrote {} to {path}{new}{text}", units::counted(bytes, "byte")))
+    context.out.line(format!(
+        "wrote {} to {path}{new}{text}",
+        units::counted(bytes, "byte")
+    ))
 }
 
 fn fill(input: &mut dyn Read, buffer: &mut [u8], from: &Path) -> Outcome<usize> {
@@ -94,7 +108,12 @@ fn fill(input: &mut dyn Read, buffer: &mut [u8], from: &Path) -> Outcome<usize> 
     Ok(filled)
 }
 
-fn open_or_make(context: &Context, store: &Store, id: VolumeId, path: &OsStr) -> Outcome<(Ino, bool)> {
+fn open_or_make(
+    context: &Context,
+    store: &Store,
+    id: VolumeId,
+    path: &OsStr,
+) -> Outcome<(Ino, bool)> {
     let tree = live(store, id)?;
     if tree::find(&tree, path, Last::Follow).is_ok() {
         return Ok((tree::file(&tree, path)?.0, false));
@@ -106,10 +125,24 @@ fn open_or_make(context: &Context, store: &Store, id: VolumeId, path: &OsStr) ->
     }
     let (uid, gid) = (getuid().as_raw(), getgid().as_raw());
     let body = NewBody::File;
-    store.submit(context.actor(), Command::Create { volume: id, dir, name: name.clone(), body, mode: FILE_MODE, uid, gid })?;
+    store.submit(
+        context.actor(),
+        Command::Create {
+            volume: id,
+            dir,
+            name: name.clone(),
+            body,
+            mode: FILE_MODE,
+            uid,
+            gid,
+        },
+    )?;
     match live(store, id)?.child(dir, &name) {
         Some(ino) => Ok((ino, true)),
-        None => refuse(Refusal::new(Kind::Stale, format!("{} is gone again", units::rooted(path.as_bytes())))),
+        None => refuse(Refusal::new(
+            Kind::Stale,
+            format!("{} is gone again", units::rooted(path.as_bytes())),
+        )),
     }
 }
 
@@ -134,18 +167,36 @@ pub(crate) fn rm(context: &mut Context, args: Rm) -> Outcome {
         let (_, inode) = tree::find(&tree, &entry(path), Last::Keep)?;
         if inode.is_dir() && !args.recursive {
             return refuse(
-                Refusal::new(Kind::IsADirectory, format!("{} is a directory", units::rooted(path.as_bytes()))).next("add -r to remove it with all that is in it"),
+                Refusal::new(
+                    Kind::IsADirectory,
+                    format!("{} is a directory", units::rooted(path.as_bytes())),
+                )
+                .next("add -r to remove it with all that is in it"),
             );
         }
         for (dir, name, is_dir) in below(&tree, dir, name) {
-            let done = store.submit(context.actor(), Command::Unlink { volume: id, dir, name, dir_wanted: is_dir })?;
+            let done = store.submit(
+                context.actor(),
+                Command::Unlink {
+                    volume: id,
+                    dir,
+                    name,
+                    dir_wanted: is_dir,
+                },
+            )?;
             for (name, blocks) in words::passed(&store.state(), &done.events) {
                 *passed.entry(name).or_insert(0) += blocks;
             }
             removed += 1;
             if interrupt::asked() {
                 store.sync()?;
-                return interrupt::check("removing", &format!("{} are removed, the rest stays", units::counted(removed, "file")));
+                return interrupt::check(
+                    "removing",
+                    &format!(
+                        "{} are removed, the rest stays",
+                        units::counted(removed, "file")
+                    ),
+                );
             }
         }
     }
@@ -156,7 +207,11 @@ pub(crate) fn rm(context: &mut Context, args: Rm) -> Outcome {
     if context.out.json {
         return context.out.object(json!({"volume": args.volume, "removed": removed, "passed": words::passed_json(&passed)}));
     }
-    context.out.line(format!("removed {}{}", units::counted(removed, "file"), words::passed_text(&passed)))
+    context.out.line(format!(
+        "removed {}{}",
+        units::counted(removed, "file"),
+        words::passed_text(&passed)
+    ))
 }
 
 /// A path without its trailing slashes: the entry itself, not what a link leads to.
@@ -171,7 +226,9 @@ fn below(tree: &Fileset, dir: Ino, name: Bytes) -> Vec<(Ino, Bytes, bool)> {
     let mut found = Vec::new();
     let mut stack = vec![(dir, name)];
     while let Some((dir, name)) = stack.pop() {
-        let Some(ino) = tree.child(dir, &name) else { continue };
+        let Some(ino) = tree.child(dir, &name) else {
+            continue;
+        };
         let names = tree.inode(ino).and_then(|i| i.names().cloned());
         found.push((dir, name, names.is_some()));
         stack.extend(names.into_iter().flatten().map(|(name, _)| (ino, name)));
@@ -187,25 +244,48 @@ pub(crate) fn mkdir(context: &mut Context, args: Mkdir) -> Outcome {
     let mut made = 0;
     for path in &args.paths {
         let bytes = path.as_bytes();
-        let ends = bytes.iter().enumerate().filter(|(i, b)| **b == b'/' && *i > 0).map(|(i, _)| i);
-        let ends: Vec<usize> = if args.parents { ends.chain([bytes.len()]).collect() } else { vec![bytes.len()] };
+        let ends = bytes
+            .iter()
+            .enumerate()
+            .filter(|(i, b)| **b == b'/' && *i > 0)
+            .map(|(i, _)| i);
+        let ends: Vec<usize> = if args.parents {
+            ends.chain([bytes.len()]).collect()
+        } else {
+            vec![bytes.len()]
+        };
         for end in ends {
             let part = OsStr::from_bytes(&bytes[..end]);
             let tree = live(&store, id)?;
-            if args.parents && tree::find(&tree, part, Last::Follow).is_ok_and(|(_, inode)| inode.is_dir()) {
+            if args.parents
+                && tree::find(&tree, part, Last::Follow).is_ok_and(|(_, inode)| inode.is_dir())
+            {
                 continue;
             }
             let (dir, name) = tree::place(&tree, part)?;
             let (uid, gid) = (getuid().as_raw(), getgid().as_raw());
             let body = NewBody::Dir;
-            store.submit(context.actor(), Command::Create { volume: id, dir, name, body, mode: DIR_MODE, uid, gid })?;
+            store.submit(
+                context.actor(),
+                Command::Create {
+                    volume: id,
+                    dir,
+                    name,
+                    body,
+                    mode: DIR_MODE,
+                    uid,
+                    gid,
+                },
+            )?;
             made += 1;
         }
     }
     store.sync()?;
     context.close(store)?;
     if context.out.json {
-        return context.out.object(json!({"volume": args.volume, "made": made}));
+        return context
+            .out
+            .object(json!({"volume": args.volume, "made": made}));
     }
     context.out.line(match made {
         1 => "made 1 directory".to_owned(),
@@ -220,7 +300,9 @@ pub(crate) fn mv(context: &mut Context, args: Mv) -> Outcome {
     let tree = live(&store, id)?;
     let (from_dir, from_name) = tree::place(&tree, &args.from)?;
     tree::find(&tree, &entry(&args.from), Last::Keep)?;
-    let into = tree::find(&tree, &args.to, Last::Follow).ok().filter(|(_, inode)| inode.is_dir() && !args.exchange);
+    let into = tree::find(&tree, &args.to, Last::Follow)
+        .ok()
+        .filter(|(_, inode)| inode.is_dir() && !args.exchange);
     let (to_dir, to_name) = match into {
         Some((dir, _)) => (dir, from_name.clone()),
         None => tree::place(&tree, &args.to)?,
@@ -238,7 +320,10 @@ pub(crate) fn mv(context: &mut Context, args: Mv) -> Outcome {
     store.settle()?;
     let state = store.state();
     let passed = words::passed(&state, &done.events);
-    let now_at = state.volume(id).and_then(|v| v.live.path_of(v.live.child(to_dir, &to_name)?)).unwrap_or_default();
+    let now_at = state
+        .volume(id)
+        .and_then(|v| v.live.path_of(v.live.child(to_dir, &to_name)?))
+        .unwrap_or_default();
     context.close(store)?;
     if context.out.json {
         return context.out.object(json!({
@@ -249,7 +334,10 @@ pub(crate) fn mv(context: &mut Context, args: Mv) -> Outcome {
     let verb = if args.exchange { "exchanged" } else { "moved" };
     let with = if args.exchange { "with" } else { "to" };
     let (from, to) = (units::rooted(args.from.as_bytes()), units::rooted(&now_at));
-    context.out.line(format!("{verb} {from} {with} {to}{}", words::passed_text(&passed)))
+    context.out.line(format!(
+        "{verb} {from} {with} {to}{}",
+        words::passed_text(&passed)
+    ))
 }
 
 /// `truncate`
@@ -257,7 +345,9 @@ pub(crate) fn truncate(context: &mut Context, args: Truncate) -> Outcome {
     let store = context.write()?;
     let id = volume(&store.state(), &args.volume)?.id;
     let (ino, inode) = tree::file(&live(&store, id)?, &args.path)?;
-    let Body::File(file) = &inode.body else { return refuse(Refusal::new(Kind::Unsupported, "it is no file")) };
+    let Body::File(file) = &inode.body else {
+        return refuse(Refusal::new(Kind::Unsupported, "it is no file"));
+    };
     let done = store.truncate(context.actor(), id, ino, args.size)?;
     store.commit(done.ticket)?;
     store.settle()?;
@@ -271,5 +361,8 @@ pub(crate) fn truncate(context: &mut Context, args: Truncate) -> Outcome {
     }
     let (before, after) = (units::size(file.size), units::size(args.size));
     let path = units::rooted(args.path.as_bytes());
-    context.out.line(format!("{path}: {before} → {after}{}", words::passed_text(&passed)))
+    context.out.line(format!(
+        "{path}: {before} → {after}{}",
+        words::passed_text(&passed)
+    ))
 }

@@ -35,12 +35,21 @@ fn create(context: &mut Context, args: Create) -> Outcome {
     let members: Vec<_> = if args.volume.is_empty() {
         vec![volume_or_only(&state, None)?.clone()]
     } else {
-        args.volume.iter().map(|name| volume(&state, name).cloned()).collect::<Outcome<_>>()?
+        args.volume
+            .iter()
+            .map(|name| volume(&state, name).cloned())
+            .collect::<Outcome<_>>()?
     };
     let mut ids: Vec<_> = members.iter().map(|v| v.id).collect();
     ids.sort_unstable();
     ids.dedup();
-    let command = Command::CheckpointCreate { name: args.name, volumes: ids, nomount: args.nomount, removable: args.removable, note: args.note };
+    let command = Command::CheckpointCreate {
+        name: args.name,
+        volumes: ids,
+        nomount: args.nomount,
+        removable: args.removable,
+        note: args.note,
+    };
     let done = store.run(context.actor(), command)?;
     let state = store.state();
     let made = state.checkpoints.values().next_back().cloned();
@@ -52,7 +61,10 @@ fn create(context: &mut Context, args: Create) -> Outcome {
         return context.out.object(object);
     }
     let of = context::list(members.iter().map(|v| v.name.as_ref()));
-    context.out.line(format!("checkpoint {name} of {of} at {} (0 bytes moved)", words::position(done.last, done.time)))
+    context.out.line(format!(
+        "checkpoint {name} of {of} at {} (0 bytes moved)",
+        words::position(done.last, done.time)
+    ))
 }
 
 /// What a checkpoint keeps, over all its volumes.
@@ -64,7 +76,12 @@ struct Whole {
 }
 
 fn whole(state: &State, checkpoint: &Checkpoint) -> Whole {
-    let mut whole = Whole { mapped: 0, files: 0, ledger: Ledger::default(), settling: false };
+    let mut whole = Whole {
+        mapped: 0,
+        files: 0,
+        ledger: Ledger::default(),
+        settling: false,
+    };
     for (volume, image) in images(state, checkpoint) {
         let (files, blocks) = tree::totals(&image.root);
         whole.files += files;
@@ -78,7 +95,10 @@ fn whole(state: &State, checkpoint: &Checkpoint) -> Whole {
     whole
 }
 
-fn images<'a>(state: &'a State, checkpoint: &'a Checkpoint) -> impl Iterator<Item = (&'a Volume, &'a Image)> {
+fn images<'a>(
+    state: &'a State,
+    checkpoint: &'a Checkpoint,
+) -> impl Iterator<Item = (&'a Volume, &'a Image)> {
     checkpoint.volumes.iter().filter_map(|id| {
         let volume = state.volume(*id)?;
         Some((volume.as_ref(), volume.images.get(&checkpoint.id)?))
@@ -86,21 +106,42 @@ fn images<'a>(state: &'a State, checkpoint: &'a Checkpoint) -> impl Iterator<Ite
 }
 
 fn flags(checkpoint: &Checkpoint) -> String {
-    let flags = [("held", checkpoint.held), ("removable", checkpoint.removable), ("nomount", checkpoint.nomount)];
-    flags.iter().filter(|(_, set)| *set).map(|(name, _)| *name).collect::<Vec<_>>().join(",")
+    let flags = [
+        ("held", checkpoint.held),
+        ("removable", checkpoint.removable),
+        ("nomount", checkpoint.nomount),
+    ];
+    flags
+        .iter()
+        .filter(|(_, set)| *set)
+        .map(|(name, _)| *name)
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 fn list(context: &mut Context, args: List) -> Outcome {
     let store = context.read()?;
     let state = store.state();
-    let only = args.volume.as_deref().map(|name| volume(&state, name)).transpose()?.map(|v| v.id);
-    let rows: Vec<_> = state.checkpoints.values().rev().filter(|c| only.is_none_or(|id| c.volumes.contains(&id))).collect();
+    let only = args
+        .volume
+        .as_deref()
+        .map(|name| volume(&state, name))
+        .transpose()?
+        .map(|v| v.id);
+    let rows: Vec<_> = state
+        .checkpoints
+        .values()
+        .rev()
+        .filter(|c| only.is_none_or(|id| c.volumes.contains(&id)))
+        .collect();
     if context.out.json {
         let rows: Vec<Value> = rows.iter().map(|c| as_json(&state, c)).collect();
         return context.out.object(json!({"checkpoints": rows}));
     }
     if rows.is_empty() {
-        return context.out.line("no checkpoints: strand checkpoint create NAME --volume VOL");
+        return context
+            .out
+            .line("no checkpoints: strand checkpoint create NAME --volume VOL");
     }
     let mut table = Table::new(&[
         ("CHECKPOINT", Align::Flexible),
@@ -112,8 +153,18 @@ fn list(context: &mut Context, args: List) -> Outcome {
     for c in rows {
         let whole = whole(&state, c);
         let volumes: Vec<&str> = images(&state, c).map(|(v, _)| v.name.as_ref()).collect();
-        let owned = if whole.settling { "settling".into() } else { units::blocks_size(whole.ledger.owned()) };
-        table.row(vec![c.name.to_string(), volumes.join(","), units::short_time(c.time), owned, flags(c)]);
+        let owned = if whole.settling {
+            "settling".into()
+        } else {
+            units::blocks_size(whole.ledger.owned())
+        };
+        table.row(vec![
+            c.name.to_string(),
+            volumes.join(","),
+            units::short_time(c.time),
+            owned,
+            flags(c),
+        ]);
     }
     table.print(&mut context.out)
 }
@@ -147,27 +198,51 @@ fn show(context: &mut Context, name: &str) -> Outcome {
     }
     let head = context.out.bold(&c.name);
     let volumes: Vec<&str> = images(&state, c).map(|(v, _)| v.name.as_ref()).collect();
-    context.out.line(format!("{head}  checkpoint of {}", context::list(volumes)))?;
-    context.out.line(format!("  taken at   {}", words::position(c.seq, c.time)))?;
-    context.out.line(format!("  by         {}", words::who_id(&state, c.actor)))?;
+    context
+        .out
+        .line(format!("{head}  checkpoint of {}", context::list(volumes)))?;
+    context
+        .out
+        .line(format!("  taken at   {}", words::position(c.seq, c.time)))?;
+    context
+        .out
+        .line(format!("  by         {}", words::who_id(&state, c.actor)))?;
     if !c.note.is_empty() {
-        context.out.line(format!("  note       {}", units::path(c.note.as_bytes())))?;
+        context
+            .out
+            .line(format!("  note       {}", units::path(c.note.as_bytes())))?;
     }
     let flags = flags(c);
     if !flags.is_empty() {
-        context.out.line(format!("  flags      {}", flags.replace(',', ", ")))?;
+        context
+            .out
+            .line(format!("  flags      {}", flags.replace(',', ", ")))?;
     }
     for (volume, image) in images(&state, c) {
         let (files, blocks) = tree::totals(&image.root);
         let owned = image.ledger.owned();
         let name = context.out.bold(&volume.name);
         context.out.line(name)?;
-        context.out.line(format!("  image      {}, {} mapped", units::counted(files, "file"), units::blocks_size(blocks)))?;
+        context.out.line(format!(
+            "  image      {}, {} mapped",
+            units::counted(files, "file"),
+            units::blocks_size(blocks)
+        ))?;
         let settling = if volume.settling() { "; settling" } else { "" };
         let full = units::percent(owned, blocks);
-        context.out.line(format!("  full       {full}: it owns {} ({}){settling}", units::blocks_size(owned), units::counted(owned, "block")))?;
-        context.out.line(format!("  ledger     {}", words::ledger(&image.ledger)))?;
-        context.out.line(format!("  passed to {}: {} (0 bytes moved)", c.name, units::counted(image.ledger.copied_out, "block")))?;
+        context.out.line(format!(
+            "  full       {full}: it owns {} ({}){settling}",
+            units::blocks_size(owned),
+            units::counted(owned, "block")
+        ))?;
+        context
+            .out
+            .line(format!("  ledger     {}", words::ledger(&image.ledger)))?;
+        context.out.line(format!(
+            "  passed to {}: {} (0 bytes moved)",
+            c.name,
+            units::counted(image.ledger.copied_out, "block")
+        ))?;
     }
     Ok(())
 }
@@ -175,30 +250,70 @@ fn show(context: &mut Context, name: &str) -> Outcome {
 fn rename(context: &mut Context, args: Rename) -> Outcome {
     let store = context.write()?;
     let id = checkpoint(&store.state(), &args.name)?.id;
-    let done = store.run(context.actor(), Command::CheckpointRename { checkpoint: id, name: args.new.clone() })?;
+    let done = store.run(
+        context.actor(),
+        Command::CheckpointRename {
+            checkpoint: id,
+            name: args.new.clone(),
+        },
+    )?;
     context.close(store)?;
     if context.out.json {
-        return context.out.object(json!({"checkpoint": args.new, "was": args.name, "seq": done.last}));
+        return context
+            .out
+            .object(json!({"checkpoint": args.new, "was": args.name, "seq": done.last}));
     }
-    context.out.line(format!("{} is {} now; strand undo reverses it", args.name, args.new))
+    context.out.line(format!(
+        "{} is {} now; strand undo reverses it",
+        args.name, args.new
+    ))
 }
 
 fn remove(context: &mut Context, args: Names) -> Outcome {
     let store = context.write()?;
     let state = store.state();
-    let chosen = args.names.iter().map(|name| checkpoint(&state, name).cloned()).collect::<Outcome<Vec<_>>>()?;
+    let chosen = args
+        .names
+        .iter()
+        .map(|name| checkpoint(&state, name).cloned())
+        .collect::<Outcome<Vec<_>>>()?;
     // What cannot be done is refused before anyone is asked about it.
     for c in &chosen {
-        store.plan(context.actor(), Command::CheckpointRemove { checkpoint: c.id })?;
+        store.plan(
+            context.actor(),
+            Command::CheckpointRemove { checkpoint: c.id },
+        )?;
     }
     let owned: u64 = chosen.iter().map(|c| whole(&state, c).ledger.owned()).sum();
-    let noun = if chosen.len() == 1 { "the checkpoint" } else { "the checkpoints" };
-    let what = format!("remove {noun} {}", context::list(args.names.iter().map(String::as_str)));
-    confirm(context, &what, &format!("{} {}", if chosen.len() == 1 { "it owns" } else { "they own" }, units::blocks_size(owned)))?;
+    let noun = if chosen.len() == 1 {
+        "the checkpoint"
+    } else {
+        "the checkpoints"
+    };
+    let what = format!(
+        "remove {noun} {}",
+        context::list(args.names.iter().map(String::as_str))
+    );
+    confirm(
+        context,
+        &what,
+        &format!(
+            "{} {}",
+            if chosen.len() == 1 {
+                "it owns"
+            } else {
+                "they own"
+            },
+            units::blocks_size(owned)
+        ),
+    )?;
     let mut removed = Vec::new();
     for c in &chosen {
         let before = store.state();
-        let done = store.run(context.actor(), Command::CheckpointRemove { checkpoint: c.id })?;
+        let done = store.run(
+            context.actor(),
+            Command::CheckpointRemove { checkpoint: c.id },
+        )?;
         store.settle()?;
         removed.push((c, movement(&before, &store.state(), c), done.last));
     }
@@ -212,9 +327,21 @@ fn remove(context: &mut Context, args: Names) -> Outcome {
         return context.out.object(json!({"removed": rows}));
     }
     for (c, moved, _) in &removed {
-        let handed: String =
-            moved.handed.iter().map(|(name, blocks)| format!("; {} passed to {name} (0 bytes moved)", units::counted(*blocks, "block"))).collect();
-        context.out.line(format!("removed {}{handed}; {} released", c.name, units::counted(moved.released, "block")))?;
+        let handed: String = moved
+            .handed
+            .iter()
+            .map(|(name, blocks)| {
+                format!(
+                    "; {} passed to {name} (0 bytes moved)",
+                    units::counted(*blocks, "block")
+                )
+            })
+            .collect();
+        context.out.line(format!(
+            "removed {}{handed}; {} released",
+            c.name,
+            units::counted(moved.released, "block")
+        ))?;
     }
     Ok(())
 }
@@ -229,25 +356,43 @@ fn movement(before: &State, after: &State, removed: &Checkpoint) -> Movement {
     let owned = whole(before, removed).ledger.owned();
     let mut handed = Vec::new();
     for c in after.checkpoints.values() {
-        let was = before.checkpoints.get(&c.id).map_or(0, |c| whole(before, c).ledger.handed_in);
+        let was = before
+            .checkpoints
+            .get(&c.id)
+            .map_or(0, |c| whole(before, c).ledger.handed_in);
         let got = whole(after, c).ledger.handed_in.saturating_sub(was);
         if got > 0 {
             handed.push((c.name.to_string(), got));
         }
     }
     let sum: u64 = handed.iter().map(|(_, blocks)| blocks).sum();
-    Movement { handed, released: owned.saturating_sub(sum) }
+    Movement {
+        handed,
+        released: owned.saturating_sub(sum),
+    }
 }
 
 fn hold(context: &mut Context, name: &str, held: bool) -> Outcome {
     let store = context.write()?;
     let id = checkpoint(&store.state(), name)?.id;
-    let done = store.run(context.actor(), Command::CheckpointHold { checkpoint: id, held })?;
+    let done = store.run(
+        context.actor(),
+        Command::CheckpointHold {
+            checkpoint: id,
+            held,
+        },
+    )?;
     context.close(store)?;
     if context.out.json {
-        return context.out.object(json!({"checkpoint": name, "held": held, "seq": done.last}));
+        return context
+            .out
+            .object(json!({"checkpoint": name, "held": held, "seq": done.last}));
     }
-    let what = if held { "is held: it cannot be removed" } else { "is no longer held" };
+    let what = if held {
+        "is held: it cannot be removed"
+    } else {
+        "is no longer held"
+    };
     context.out.line(format!("{name} {what}"))
 }
 
@@ -255,7 +400,11 @@ fn flag(context: &mut Context, args: Flagged, set: bool) -> Outcome {
     let store = context.write()?;
     let id = checkpoint(&store.state(), &args.name)?.id;
     let wanted = |flag| args.flags.contains(&flag).then_some(set);
-    let command = Command::CheckpointFlag { checkpoint: id, removable: wanted(Flag::Removable), nomount: wanted(Flag::Nomount) };
+    let command = Command::CheckpointFlag {
+        checkpoint: id,
+        removable: wanted(Flag::Removable),
+        nomount: wanted(Flag::Nomount),
+    };
     let done = store.run(context.actor(), command)?;
     let state = store.state();
     context.close(store)?;
@@ -264,5 +413,13 @@ fn flag(context: &mut Context, args: Flagged, set: bool) -> Outcome {
         return context.out.object(json!({"checkpoint": args.name, "removable": c.removable, "nomount": c.nomount, "seq": done.last}));
     }
     let flags = flags(c);
-    context.out.line(format!("{}: {}", args.name, if flags.is_empty() { "no flags".into() } else { flags.replace(',', ", ") }))
+    context.out.line(format!(
+        "{}: {}",
+        args.name,
+        if flags.is_empty() {
+            "no flags".into()
+        } else {
+            flags.replace(',', ", ")
+        }
+    ))
 }

@@ -27,13 +27,20 @@ pub(crate) fn map(context: &mut Context, args: Map) -> Outcome {
     let c = checkpoint(&state, name)?;
     let members: Vec<Arc<Volume>> = match wanted {
         Some(name) => vec![Arc::clone(volume(&state, name)?)],
-        None => c.volumes.iter().filter_map(|id| state.volume(*id)).cloned().collect(),
+        None => c
+            .volumes
+            .iter()
+            .filter_map(|id| state.volume(*id))
+            .cloned()
+            .collect(),
     };
     let mut files: Vec<(Arc<Volume>, Ino, Vec<u8>)> = Vec::new();
     for member in members {
         let Some(image) = member.images.get(&c.id) else {
             let why = format!("it keeps no image of {}", member.name);
-            return refuse(Refusal::new(Kind::NotFound, format!("cannot map {}", args.name)).why(why));
+            return refuse(
+                Refusal::new(Kind::NotFound, format!("cannot map {}", args.name)).why(why),
+            );
         };
         match &args.path {
             Some(path) => match tree::find(&image.root, path, Last::Follow) {
@@ -50,29 +57,47 @@ pub(crate) fn map(context: &mut Context, args: Map) -> Outcome {
         }
     }
     if files.is_empty() {
-        return refuse(Refusal::new(Kind::NotFound, format!("{name} has no such file")).next(format!("strand ls -R VOL@{name}")));
+        return refuse(
+            Refusal::new(Kind::NotFound, format!("{name} has no such file"))
+                .next(format!("strand ls -R VOL@{name}")),
+        );
     }
     let single = args.path.is_some() && files.len() == 1;
     let mut rows = Vec::new();
     for (member, ino, path) in &files {
         // Looking up who passed what walks the journal: for one file, not for all of them.
-        let causes = if single { Some(CopyOuts::scan(&store, member.id, c.id, *ino)?) } else { None };
-        let ranges = checkpoint_map(&state, member.id, c.id, *ino, causes.as_ref()).unwrap_or_default();
+        let causes = if single {
+            Some(CopyOuts::scan(&store, member.id, c.id, *ino)?)
+        } else {
+            None
+        };
+        let ranges =
+            checkpoint_map(&state, member.id, c.id, *ino, causes.as_ref()).unwrap_or_default();
         if context.out.json {
             rows.push(json!({"volume": member.name.as_ref(), "path": units::rooted(path), "ino": ino.0, "ranges": ranges}));
         } else {
-            let head = context.out.bold(&format!("{}@{name}:{}", member.name, units::rooted(path)));
+            let head = context
+                .out
+                .bold(&format!("{}@{name}:{}", member.name, units::rooted(path)));
             context.out.line(head)?;
             map_table(&ranges).print(&mut context.out)?;
         }
     }
     if context.out.json {
-        return context.out.object(json!({"checkpoint": name, "files": rows}));
+        return context
+            .out
+            .object(json!({"checkpoint": name, "files": rows}));
     }
     Ok(())
 }
 
-fn collect(tree: &Fileset, ino: Ino, body: &Body, volume: &Arc<Volume>, into: &mut Vec<(Arc<Volume>, Ino, Vec<u8>)>) {
+fn collect(
+    tree: &Fileset,
+    ino: Ino,
+    body: &Body,
+    volume: &Arc<Volume>,
+    into: &mut Vec<(Arc<Volume>, Ino, Vec<u8>)>,
+) {
     let mut stack = vec![(ino, body.clone(), tree.path_of(ino).unwrap_or_default())];
     let first = into.len();
     while let Some((ino, body, path)) = stack.pop() {
@@ -81,7 +106,11 @@ fn collect(tree: &Fileset, ino: Ino, body: &Body, volume: &Arc<Volume>, into: &m
             Body::Dir(names) => {
                 for (name, child) in &names {
                     if let Some(inode) = tree.inode(*child) {
-                        let path = if path.is_empty() { name.to_vec() } else { [path.as_slice(), b"/", name].concat() };
+                        let path = if path.is_empty() {
+                            name.to_vec()
+                        } else {
+                            [path.as_slice(), b"/", name].concat()
+                        };
                         stack.push((*child, inode.body.clone(), path));
                     }
                 }
@@ -93,8 +122,12 @@ fn collect(tree: &Fileset, ino: Ino, body: &Body, volume: &Arc<Volume>, into: &m
 }
 
 fn map_table(ranges: &[MapRange]) -> Table {
-    let mut table =
-        Table::new(&[("  BLOCKS", Align::Right), ("COUNT", Align::Right), ("SIZE", Align::Right), ("WHOSE", Align::Flexible)]);
+    let mut table = Table::new(&[
+        ("  BLOCKS", Align::Right),
+        ("COUNT", Align::Right),
+        ("SIZE", Align::Right),
+        ("WHOSE", Align::Flexible),
+    ]);
     for range in ranges {
         let whose = match &range.kind {
             MapKind::Own { copied_out, crcs } => {
@@ -104,7 +137,11 @@ fn map_table(ranges: &[MapRange]) -> Table {
                     [] => String::new(),
                 };
                 match copied_out {
-                    Some(by) => format!("own: {} at seq {}{crc}", strand_replay::log::cause_name(by.cause), by.seq),
+                    Some(by) => format!(
+                        "own: {} at seq {}{crc}",
+                        strand_replay::log::cause_name(by.cause),
+                        by.seq
+                    ),
                     None => format!("own{crc}"),
                 }
             }
@@ -113,8 +150,17 @@ fn map_table(ranges: &[MapRange]) -> Table {
             MapKind::Hole => "hole".into(),
         };
         let last = range.block + range.count.saturating_sub(1);
-        let blocks = if last == range.block { range.block.to_string() } else { format!("{}–{last}", range.block) };
-        table.row(vec![format!("  {blocks}"), units::count(range.count), units::blocks_size(range.count), whose]);
+        let blocks = if last == range.block {
+            range.block.to_string()
+        } else {
+            format!("{}–{last}", range.block)
+        };
+        table.row(vec![
+            format!("  {blocks}"),
+            units::count(range.count),
+            units::blocks_size(range.count),
+            whose,
+        ]);
     }
     table
 }
@@ -151,32 +197,52 @@ pub(crate) fn diff(context: &mut Context, args: Diff) -> Outcome {
 }
 
 /// What is compared with what: each side names a checkpoint or a view; a bare checkpoint stands for all its volumes.
-fn pairs(context: &Context, store: &Store, state: &State, args: &Diff) -> Outcome<Vec<(View, View)>> {
+fn pairs(
+    context: &Context,
+    store: &Store,
+    state: &State,
+    args: &Diff,
+) -> Outcome<Vec<(View, View)>> {
     let side = |text: &str| -> Outcome<(Option<View>, Option<view::Image>)> {
-        if text.contains('@') || state.checkpoint_named(text).is_none() && state.volume_named(text).is_some() {
+        if text.contains('@')
+            || state.checkpoint_named(text).is_none() && state.volume_named(text).is_some()
+        {
             return Ok((Some(view::resolve(context, store, text)?), None));
         }
-        Ok((None, Some(view::resolve_image(context, store, state, text)?)))
+        Ok((
+            None,
+            Some(view::resolve_image(context, store, state, text)?),
+        ))
     };
     let (before, after) = (side(&args.before)?, side(&args.after)?);
-    let of = |volume: &Arc<Volume>, image: &view::Image| View { volume: Arc::clone(volume), image: Some(image.clone()) };
+    let of = |volume: &Arc<Volume>, image: &view::Image| View {
+        volume: Arc::clone(volume),
+        image: Some(image.clone()),
+    };
     let keeps = |volume: &Volume, image: &view::Image| match image {
         view::Image::Checkpoint(c) => c.volumes.contains(&volume.id),
         view::Image::Position(..) => true,
     };
     let none = |name: &str, other: &str| {
         refuse(
-            Refusal::new(Kind::NotFound, format!("cannot compare {} with {}", args.before, args.after))
-                .why(format!("{name} keeps no image of {other}"))
-                .next("strand checkpoint show NAME"),
+            Refusal::new(
+                Kind::NotFound,
+                format!("cannot compare {} with {}", args.before, args.after),
+            )
+            .why(format!("{name} keeps no image of {other}"))
+            .next("strand checkpoint show NAME"),
         )
     };
     match (before, after) {
         ((Some(a), _), (Some(b), _)) => {
-            if a.volume.id != b.volume.id && a.volume.origin.is_none() && b.volume.origin.is_none() {
+            if a.volume.id != b.volume.id && a.volume.origin.is_none() && b.volume.origin.is_none()
+            {
                 return refuse(
-                    Refusal::new(Kind::Invalid, format!("cannot compare {} with {}", args.before, args.after))
-                        .why("they are views of two volumes that have nothing in common"),
+                    Refusal::new(
+                        Kind::Invalid,
+                        format!("cannot compare {} with {}", args.before, args.after),
+                    )
+                    .why("they are views of two volumes that have nothing in common"),
                 );
             }
             Ok(vec![(a, b)])
@@ -195,9 +261,16 @@ fn pairs(context: &Context, store: &Store, state: &State, args: &Diff) -> Outcom
             Ok(vec![(of(&b.volume, &image), b)])
         }
         ((_, Some(a)), (_, Some(b))) => {
-            let common: Vec<_> = state.volumes.values().filter(|v| keeps(v, &a) && keeps(v, &b)).collect();
+            let common: Vec<_> = state
+                .volumes
+                .values()
+                .filter(|v| keeps(v, &a) && keeps(v, &b))
+                .collect();
             if common.is_empty() {
-                return none(&args.after, &list(member_names(state, &a).iter().map(AsRef::as_ref)));
+                return none(
+                    &args.after,
+                    &list(member_names(state, &a).iter().map(AsRef::as_ref)),
+                );
             }
             Ok(common.into_iter().map(|v| (of(v, &a), of(v, &b))).collect())
         }
@@ -207,7 +280,12 @@ fn pairs(context: &Context, store: &Store, state: &State, args: &Diff) -> Outcom
 
 fn member_names(state: &State, image: &view::Image) -> Vec<Arc<str>> {
     match image {
-        view::Image::Checkpoint(c) => c.volumes.iter().filter_map(|id| state.volume(*id)).map(|v| Arc::clone(&v.name)).collect(),
+        view::Image::Checkpoint(c) => c
+            .volumes
+            .iter()
+            .filter_map(|id| state.volume(*id))
+            .map(|v| Arc::clone(&v.name))
+            .collect(),
         view::Image::Position(..) => Vec::new(),
     }
 }
@@ -217,7 +295,11 @@ fn print_file(context: &mut Context, file: &FileDiff) -> Outcome {
     let sizes = if file.size_before == file.size_after {
         units::size(file.size_after)
     } else {
-        format!("{} → {}", units::size(file.size_before), units::size(file.size_after))
+        format!(
+            "{} → {}",
+            units::size(file.size_before),
+            units::size(file.size_after)
+        )
     };
     let line = match &file.kind {
         DiffKind::Added => format!("+ {path}  {}", units::size(file.size_after)),
@@ -236,10 +318,17 @@ fn print_file(context: &mut Context, file: &FileDiff) -> Outcome {
             RangeKind::Extended => "extended",
             RangeKind::Hole => "hole now",
         };
-        context.out.line(format!("    {what:<8}  {:>12}  {}", range.offset, units::size(range.length)))?;
+        context.out.line(format!(
+            "    {what:<8}  {:>12}  {}",
+            range.offset,
+            units::size(range.length)
+        ))?;
     }
     if file.ranges.len() > RANGES_SHOWN {
-        context.out.line(format!("    … {} more: --json has them all", units::counted((file.ranges.len() - RANGES_SHOWN) as u64, "range")))?;
+        context.out.line(format!(
+            "    … {} more: --json has them all",
+            units::counted((file.ranges.len() - RANGES_SHOWN) as u64, "range")
+        ))?;
     }
     Ok(())
 }

@@ -29,7 +29,9 @@ fn list(context: &mut Context) -> Outcome {
     }
     let table = table(&state, clones().map(AsRef::as_ref));
     if table.is_empty() {
-        return context.out.line("no clones: strand clone create NAME --from VIEW");
+        return context
+            .out
+            .line("no clones: strand clone create NAME --from VIEW");
     }
     table.print(&mut context.out)
 }
@@ -37,13 +39,23 @@ fn list(context: &mut Context) -> Outcome {
 fn create(context: &mut Context, args: CloneCreate) -> Outcome {
     let store = context.write()?;
     let view = view::resolve(context, &store, &args.from)?;
-    let done = store.run(context.actor(), Command::CloneCreate { name: args.name.clone(), source: view.source() })?;
+    let done = store.run(
+        context.actor(),
+        Command::CloneCreate {
+            name: args.name.clone(),
+            source: view.source(),
+        },
+    )?;
     context.close(store)?;
     if context.out.json {
         let members = json!({"clone": args.name, "from": view.json(), "seq": done.last, "time": units::json_time(done.time)});
         return context.out.object(members);
     }
-    context.out.line(format!("made the clone {} from {} (0 bytes moved)", args.name, view.label()))
+    context.out.line(format!(
+        "made the clone {} from {} (0 bytes moved)",
+        args.name,
+        view.label()
+    ))
 }
 
 fn reset(context: &mut Context, args: Name) -> Outcome {
@@ -60,14 +72,27 @@ fn reset(context: &mut Context, args: Name) -> Outcome {
     let done = store.run(context.actor(), Command::CloneReset { volume: found.id })?;
     store.settle()?;
     let state = store.state();
-    let before = state.changes.iter().rev().find_map(|change| match change.what {
-        What::Reset { before } if change.seq >= done.first => state.checkpoints.get(&before).map(|c| c.name.to_string()),
-        _ => None,
-    });
+    let before = state
+        .changes
+        .iter()
+        .rev()
+        .find_map(|change| match change.what {
+            What::Reset { before } if change.seq >= done.first => {
+                state.checkpoints.get(&before).map(|c| c.name.to_string())
+            }
+            _ => None,
+        });
     context.close(store)?;
     if context.out.json {
-        return context.out.object(json!({"clone": args.name, "from": from, "before": before, "seq": done.last}));
+        return context
+            .out
+            .object(json!({"clone": args.name, "from": from, "before": before, "seq": done.last}));
     }
-    let keeps = before.map(|b| format!("; {b} keeps what was")).unwrap_or_default();
-    context.out.line(format!("{} is as {from} again{keeps}; strand undo {} reverses it", args.name, args.name))
+    let keeps = before
+        .map(|b| format!("; {b} keeps what was"))
+        .unwrap_or_default();
+    context.out.line(format!(
+        "{} is as {from} again{keeps}; strand undo {} reverses it",
+        args.name, args.name
+    ))
 }

@@ -38,7 +38,10 @@ struct Check {
 
 /// Runs it.
 pub(crate) fn run(context: &mut Context, args: Doctor) -> Outcome {
-    let dir = args.dir.or_else(|| context.global.store.clone()).unwrap_or_else(|| PathBuf::from("."));
+    let dir = args
+        .dir
+        .or_else(|| context.global.store.clone())
+        .unwrap_or_else(|| PathBuf::from("."));
     let checks = examine(&dir);
     let failed = checks.iter().any(|c| c.verdict == Verdict::Fail);
     let word = |verdict| match verdict {
@@ -47,16 +50,29 @@ pub(crate) fn run(context: &mut Context, args: Doctor) -> Outcome {
         Verdict::Fail => "fail",
     };
     if context.out.json {
-        let rows: Vec<Value> =
-            checks.iter().map(|c| json!({"check": c.name, "verdict": word(c.verdict), "text": c.text})).collect();
-        context.out.object(json!({"directory": dir.to_string_lossy(), "ok": !failed, "checks": rows}))?;
+        let rows: Vec<Value> = checks
+            .iter()
+            .map(|c| json!({"check": c.name, "verdict": word(c.verdict), "text": c.text}))
+            .collect();
+        context
+            .out
+            .object(json!({"directory": dir.to_string_lossy(), "ok": !failed, "checks": rows}))?;
     } else {
         for check in &checks {
-            let word = context.out.tinted(check.verdict == Verdict::Ok, &format!("{:<4}", word(check.verdict)));
-            context.out.line(format!("{word}  {:<12} {}", check.name, check.text))?;
+            let word = context.out.tinted(
+                check.verdict == Verdict::Ok,
+                &format!("{:<4}", word(check.verdict)),
+            );
+            context
+                .out
+                .line(format!("{word}  {:<12} {}", check.name, check.text))?;
         }
     }
-    if failed { Err(Failure::Said(1)) } else { Ok(()) }
+    if failed {
+        Err(Failure::Said(1))
+    } else {
+        Ok(())
+    }
 }
 
 fn examine(dir: &Path) -> Vec<Check> {
@@ -64,16 +80,31 @@ fn examine(dir: &Path) -> Vec<Check> {
     // Where the store is still to be made, its parent is what matters; inside a store no foreign file is made.
     let place = match inside_store(dir) {
         Some(store) => store.parent().map_or(store.clone(), Path::to_path_buf),
-        None => dir.ancestors().find(|p| p.is_dir()).map_or_else(|| PathBuf::from("."), Path::to_path_buf),
+        None => dir
+            .ancestors()
+            .find(|p| p.is_dir())
+            .map_or_else(|| PathBuf::from("."), Path::to_path_buf),
     };
     let add = |checks: &mut Vec<Check>, name, result: io::Result<(Verdict, String)>| {
-        let (verdict, text) = result.unwrap_or_else(|error| (Verdict::Fail, crate::error::plain(&error)));
-        checks.push(Check { name, verdict, text });
+        let (verdict, text) =
+            result.unwrap_or_else(|error| (Verdict::Fail, crate::error::plain(&error)));
+        checks.push(Check {
+            name,
+            verdict,
+            text,
+        });
     };
-    match tempfile::Builder::new().prefix(".strand-doctor-").tempdir_in(&place) {
+    match tempfile::Builder::new()
+        .prefix(".strand-doctor-")
+        .tempdir_in(&place)
+    {
         Ok(temporary) => {
             let path = temporary.path();
-            add(&mut checks, "directory", Ok((Verdict::Ok, format!("{} can be written", place.display()))));
+            add(
+                &mut checks,
+                "directory",
+                Ok((Verdict::Ok, format!("{} can be written", place.display()))),
+            );
             add(&mut checks, "fallocate", allocation(path));
             add(&mut checks, "lock", lock(path));
             add(&mut checks, "past cache", past_cache(path));
@@ -83,7 +114,11 @@ fn examine(dir: &Path) -> Vec<Check> {
         }
         Err(error) => {
             let plain = crate::error::plain(&error);
-            checks.push(Check { name: "directory", verdict: Verdict::Fail, text: format!("{}: {plain}", place.display()) });
+            checks.push(Check {
+                name: "directory",
+                verdict: Verdict::Fail,
+                text: format!("{}: {plain}", place.display()),
+            });
         }
     }
     add(&mut checks, "space", space(&place));
@@ -93,15 +128,28 @@ fn examine(dir: &Path) -> Vec<Check> {
 }
 
 fn make(dir: &Path, name: &str) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create_new(true).open(dir.join(name))
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(dir.join(name))
 }
 
 fn allocation(dir: &Path) -> io::Result<(Verdict, String)> {
     let file = make(dir, "allocated")?;
     match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, 1 << 20) {
-        Ok(()) if file.metadata()?.blocks() > 0 => Ok((Verdict::Ok, "segments get their space before they are used".into())),
-        Ok(()) => Ok((Verdict::Warn, "space is promised and not given: a full disk may show late".into())),
-        Err(_) => Ok((Verdict::Warn, "not supported: segments are filled with zeros instead, which takes longer".into())),
+        Ok(()) if file.metadata()?.blocks() > 0 => Ok((
+            Verdict::Ok,
+            "segments get their space before they are used".into(),
+        )),
+        Ok(()) => Ok((
+            Verdict::Warn,
+            "space is promised and not given: a full disk may show late".into(),
+        )),
+        Err(_) => Ok((
+            Verdict::Warn,
+            "not supported: segments are filled with zeros instead, which takes longer".into(),
+        )),
     }
 }
 
@@ -110,8 +158,13 @@ fn lock(dir: &Path) -> io::Result<(Verdict, String)> {
     let second = File::open(dir.join("lock"))?;
     rustix::fs::flock(&first, FlockOperation::NonBlockingLockExclusive)?;
     match rustix::fs::flock(&second, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok((Verdict::Ok, "one writer at a time is enforced".into())),
-        _ => Ok((Verdict::Fail, "two processes can hold the same lock here".into())),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Ok((Verdict::Ok, "one writer at a time is enforced".into()))
+        }
+        _ => Ok((
+            Verdict::Fail,
+            "two processes can hold the same lock here".into(),
+        )),
     }
 }
 
@@ -120,11 +173,22 @@ fn past_cache(dir: &Path) -> io::Result<(Verdict, String)> {
     file.write_all_at(&[7; 4096], 0)?;
     file.sync_data()?;
     let flags = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);
-    if OpenOptions::new().read(true).custom_flags(flags).open(dir.join("direct")).is_ok() {
-        return Ok((Verdict::Ok, "recovery reads what is on the disk, not the cache (O_DIRECT)".into()));
+    if OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(dir.join("direct"))
+        .is_ok()
+    {
+        return Ok((
+            Verdict::Ok,
+            "recovery reads what is on the disk, not the cache (O_DIRECT)".into(),
+        ));
     }
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
-    Ok((Verdict::Warn, "no O_DIRECT here: the cache is dropped before recovery reads".into()))
+    Ok((
+        Verdict::Warn,
+        "no O_DIRECT here: the cache is dropped before recovery reads".into(),
+    ))
 }
 
 fn holes(dir: &Path) -> io::Result<(Verdict, String)> {
@@ -133,7 +197,10 @@ fn holes(dir: &Path) -> io::Result<(Verdict, String)> {
     file.write_all_at(&[7; 4096], 4 << 20)?;
     match rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(0)) {
         Ok(at) if at > 0 => Ok((Verdict::Ok, "import finds the holes of sparse files".into())),
-        _ => Ok((Verdict::Warn, "holes cannot be found: import reads through them".into())),
+        _ => Ok((
+            Verdict::Warn,
+            "holes cannot be found: import reads through them".into(),
+        )),
     }
 }
 
@@ -141,9 +208,18 @@ fn exchange(dir: &Path) -> io::Result<(Verdict, String)> {
     make(dir, "a")?;
     make(dir, "b")?;
     let at = rustix::fs::CWD;
-    match rustix::fs::renameat_with(at, dir.join("a"), at, dir.join("b"), rustix::fs::RenameFlags::EXCHANGE) {
+    match rustix::fs::renameat_with(
+        at,
+        dir.join("a"),
+        at,
+        dir.join("b"),
+        rustix::fs::RenameFlags::EXCHANGE,
+    ) {
         Ok(()) => Ok((Verdict::Ok, "export --force replaces in one step".into())),
-        Err(_) => Ok((Verdict::Warn, "two names cannot be exchanged: export --force will be refused".into())),
+        Err(_) => Ok((
+            Verdict::Warn,
+            "two names cannot be exchanged: export --force will be refused".into(),
+        )),
     }
 }
 
@@ -160,14 +236,29 @@ fn flush(dir: &Path) -> io::Result<(Verdict, String)> {
     }
     times.sort_unstable();
     let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
-    let verdict = if median > SLOW_FLUSH { Verdict::Warn } else { Verdict::Ok };
-    Ok((verdict, format!("a 4 KiB commit takes {} (median of {FLUSHES}; worst {})", units::seconds(median), units::seconds(worst))))
+    let verdict = if median > SLOW_FLUSH {
+        Verdict::Warn
+    } else {
+        Verdict::Ok
+    };
+    Ok((
+        verdict,
+        format!(
+            "a 4 KiB commit takes {} (median of {FLUSHES}; worst {})",
+            units::seconds(median),
+            units::seconds(worst)
+        ),
+    ))
 }
 
 fn space(dir: &Path) -> io::Result<(Verdict, String)> {
     let stat = rustix::fs::statvfs(dir)?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    let verdict = if free < LITTLE_SPACE { Verdict::Warn } else { Verdict::Ok };
+    let verdict = if free < LITTLE_SPACE {
+        Verdict::Warn
+    } else {
+        Verdict::Ok
+    };
     Ok((verdict, format!("{} free", units::size(free))))
 }
 
@@ -176,22 +267,48 @@ fn clock() -> io::Result<(Verdict, String)> {
     std::thread::sleep(Duration::from_millis(20));
     let drift = match wall.elapsed() {
         Ok(passed) => passed.abs_diff(steady.elapsed()),
-        Err(_) => return Ok((Verdict::Warn, "the wall clock went back while we looked".into())),
+        Err(_) => {
+            return Ok((
+                Verdict::Warn,
+                "the wall clock went back while we looked".into(),
+            ));
+        }
     };
     // Whoever built this built it after 2026 began.
-    let sane = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).is_ok_and(|d| d.as_secs() > 1_767_225_600);
+    let sane = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .is_ok_and(|d| d.as_secs() > 1_767_225_600);
     if !sane {
-        return Ok((Verdict::Warn, format!("it shows {}: times in the log will be wrong", units::time(units::now()))));
+        return Ok((
+            Verdict::Warn,
+            format!(
+                "it shows {}: times in the log will be wrong",
+                units::time(units::now())
+            ),
+        ));
     }
-    let verdict = if drift > Duration::from_millis(10) { Verdict::Warn } else { Verdict::Ok };
-    Ok((verdict, format!("wall and steady clock agree within {}", units::seconds(drift))))
+    let verdict = if drift > Duration::from_millis(10) {
+        Verdict::Warn
+    } else {
+        Verdict::Ok
+    };
+    Ok((
+        verdict,
+        format!(
+            "wall and steady clock agree within {}",
+            units::seconds(drift)
+        ),
+    ))
 }
 
 fn open_files() -> io::Result<(Verdict, String)> {
     let limit = getrlimit(Resource::Nofile).current;
     let few = limit.is_some_and(|l| l < FEW_FILES);
     let text = limit.map_or_else(|| "no limit".into(), units::count);
-    Ok((if few { Verdict::Warn } else { Verdict::Ok }, format!("at most {text} at a time")))
+    Ok((
+        if few { Verdict::Warn } else { Verdict::Ok },
+        format!("at most {text} at a time"),
+    ))
 }
 
 #[cfg(test)]

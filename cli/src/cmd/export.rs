@@ -9,7 +9,9 @@ use crate::output::progress::Progress;
 use crate::output::units;
 use crate::tree::{self, Last};
 use crate::view;
-use rustix::fs::{AtFlags, CWD, Dev, FileType, Gid, Mode, RenameFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{
+    AtFlags, CWD, Dev, FileType, Gid, Mode, RenameFlags, Timespec, Timestamps, Uid, XattrFlags,
+};
 use serde_json::json;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -47,7 +49,10 @@ pub(crate) fn run(context: &mut Context, args: Export) -> Outcome {
     let view = view::resolve(context, &store, &args.view)?;
     let tree = view.open(&store)?;
     if to_stdout {
-        let cat = crate::args::files::Cat { view: args.view, path: args.path };
+        let cat = crate::args::files::Cat {
+            view: args.view,
+            path: args.path,
+        };
         drop(store);
         return super::look::cat(context, cat);
     }
@@ -55,13 +60,25 @@ pub(crate) fn run(context: &mut Context, args: Export) -> Outcome {
     let listening = Listening::start();
     let started = std::time::Instant::now();
     let progress = Progress::bytes("exporting", allocated(&tree, ino));
-    let mut export = Exporter { store: &store, tree: &tree, progress, files: 0, bytes: 0, lost: 0, links: HashMap::new() };
+    let mut export = Exporter {
+        store: &store,
+        tree: &tree,
+        progress,
+        files: 0,
+        bytes: 0,
+        lost: 0,
+        links: HashMap::new(),
+    };
     let temporary = temporary_beside(&args.dest);
-    let built = export.everything(ino, &inode, &temporary).and_then(|()| publish(&temporary, &args));
+    let built = export
+        .everything(ino, &inode, &temporary)
+        .and_then(|()| publish(&temporary, &args));
     if built.is_err() {
         remove_any(&temporary);
     }
-    let Exporter { files, bytes, lost, .. } = export;
+    let Exporter {
+        files, bytes, lost, ..
+    } = export;
     drop(listening);
     built?;
     let taken = started.elapsed();
@@ -74,29 +91,54 @@ pub(crate) fn run(context: &mut Context, args: Export) -> Outcome {
     if lost > 0 {
         tracing::warn!("{lost} owners, extended attributes or device nodes could not be kept here");
     }
-    let (from, counted) = (format!("{}:{}", view.label(), units::rooted(args.path.as_bytes())), units::counted(files, "file"));
-    context.out.line(format!("exported {from} to {}: {counted}, {} in {}", args.dest.display(), units::size(bytes), units::seconds(taken)))
+    let (from, counted) = (
+        format!("{}:{}", view.label(), units::rooted(args.path.as_bytes())),
+        units::counted(files, "file"),
+    );
+    context.out.line(format!(
+        "exported {from} to {}: {counted}, {} in {}",
+        args.dest.display(),
+        units::size(bytes),
+        units::seconds(taken)
+    ))
 }
 
 fn check_dest(args: &Export) -> Outcome {
     let dest = &args.dest;
     if let Some(store) = inside_store(dest) {
         return refuse(
-            Refusal::new(Kind::NotAllowed, format!("cannot export to {}", dest.display())).why(format!("it lies in the store {}", store.display())),
+            Refusal::new(
+                Kind::NotAllowed,
+                format!("cannot export to {}", dest.display()),
+            )
+            .why(format!("it lies in the store {}", store.display())),
         );
     }
     if dest.file_name().is_none() {
-        return refuse(Refusal::new(Kind::Invalid, format!("{} names no new file", dest.display())).next("give DEST a name of its own"));
+        return refuse(
+            Refusal::new(
+                Kind::Invalid,
+                format!("{} names no new file", dest.display()),
+            )
+            .next("give DEST a name of its own"),
+        );
     }
     match fs::symlink_metadata(dest) {
-        Ok(_) if !args.force => refuse(Refusal::new(Kind::Exists, format!("{} exists", dest.display())).next("choose another DEST, or replace it with --force")),
+        Ok(_) if !args.force => refuse(
+            Refusal::new(Kind::Exists, format!("{} exists", dest.display()))
+                .next("choose another DEST, or replace it with --force"),
+        ),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(on_path("write", dest)(error)),
         _ => Ok(()),
     }
 }
 
 fn allocated(tree: &Fileset, ino: Ino) -> u64 {
-    if ino == tree.root { tree.blocks * BLOCK } else { tree.inode(ino).map_or(0, |i| i.blocks() * BLOCK) }
+    if ino == tree.root {
+        tree.blocks * BLOCK
+    } else {
+        tree.inode(ino).map_or(0, |i| i.blocks() * BLOCK)
+    }
 }
 
 fn temporary_beside(dest: &Path) -> PathBuf {
@@ -110,13 +152,19 @@ fn temporary_beside(dest: &Path) -> PathBuf {
 
 fn remove_any(path: &Path) {
     let is_dir = fs::symlink_metadata(path).is_ok_and(|m| m.is_dir());
-    let _ = if is_dir { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    let _ = if is_dir {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
 }
 
 /// Gives what was built its name.
 fn publish(temporary: &Path, args: &Export) -> Outcome {
     let dest = &args.dest;
-    let rename = |flags| rustix::fs::renameat_with(CWD, temporary, CWD, dest, flags).map_err(io::Error::from);
+    let rename = |flags| {
+        rustix::fs::renameat_with(CWD, temporary, CWD, dest, flags).map_err(io::Error::from)
+    };
     let exists = fs::symlink_metadata(dest).is_ok();
     if exists && args.force {
         rename(RenameFlags::EXCHANGE).map_err(on_path("replace", dest))?;
@@ -138,9 +186,15 @@ impl Exporter<'_> {
         while next < directories.len() {
             let (dir, path) = directories[next].clone();
             next += 1;
-            let names = self.tree.inode(dir).and_then(|i| i.names().cloned()).unwrap_or_default();
+            let names = self
+                .tree
+                .inode(dir)
+                .and_then(|i| i.names().cloned())
+                .unwrap_or_default();
             for (name, child) in &names {
-                let Some(inode) = self.tree.inode(*child).cloned() else { continue };
+                let Some(inode) = self.tree.inode(*child).cloned() else {
+                    continue;
+                };
                 let path = path.join(OsStr::from_bytes(name));
                 self.one(*child, &inode, &path)?;
                 if inode.is_dir() {
@@ -169,7 +223,9 @@ impl Exporter<'_> {
         match &inode.body {
             Body::Dir(_) => return fs::create_dir(dest).map_err(on_path("make", dest)),
             Body::File(file) => self.content(ino, file, dest)?,
-            Body::Symlink(target) => symlink(OsStr::from_bytes(target), dest).map_err(on_path("make", dest))?,
+            Body::Symlink(target) => {
+                symlink(OsStr::from_bytes(target), dest).map_err(on_path("make", dest))?
+            }
             Body::Fifo => self.node(dest, FileType::Fifo, 0)?,
             Body::Socket => self.node(dest, FileType::Socket, 0)?,
             Body::Char(device) => self.node(dest, FileType::CharacterDevice, *device)?,
@@ -194,21 +250,30 @@ impl Exporter<'_> {
         let out = File::create_new(dest).map_err(on_path("make", dest))?;
         out.set_len(file.size).map_err(on_path("size", dest))?;
         let mut reader = self.store.reader(self.tree, ino)?;
-        let mut buffer = vec![0; usize::try_from(CHUNK.min(file.size.next_multiple_of(BLOCK))).unwrap_or(0)];
+        let mut buffer =
+            vec![0; usize::try_from(CHUNK.min(file.size.next_multiple_of(BLOCK))).unwrap_or(0)];
         let mut at = 0;
         // Only mapped runs are written: holes stay holes.
         while let Some((first, _)) = file.map.next_at_or_after(at / BLOCK) {
             let start = first * BLOCK;
-            let end = file.map.next_gap(first).saturating_mul(BLOCK).min(file.size);
+            let end = file
+                .map
+                .next_gap(first)
+                .saturating_mul(BLOCK)
+                .min(file.size);
             at = start;
             while at < end {
                 interrupt::check("exporting", "DEST is as it was")?;
                 let wanted = usize::try_from((end - at).min(CHUNK)).unwrap_or(buffer.len());
                 let read = reader.read(at, &mut buffer[..wanted])?;
                 if read == 0 {
-                    return refuse(Refusal::new(Kind::Damaged, format!("{} ends too early", dest.display())).next("strand verify --data"));
+                    return refuse(
+                        Refusal::new(Kind::Damaged, format!("{} ends too early", dest.display()))
+                            .next("strand verify --data"),
+                    );
                 }
-                out.write_all_at(&buffer[..read], at).map_err(on_path("write", dest))?;
+                out.write_all_at(&buffer[..read], at)
+                    .map_err(on_path("write", dest))?;
                 self.progress.advance(read as u64);
                 self.bytes += read as u64;
                 at += read as u64;
@@ -222,7 +287,10 @@ impl Exporter<'_> {
     }
 
     fn attributes(&mut self, inode: &Inode, dest: &Path) -> Outcome {
-        let owner = (Some(Uid::from_raw(inode.uid)), Some(Gid::from_raw(inode.gid)));
+        let owner = (
+            Some(Uid::from_raw(inode.uid)),
+            Some(Gid::from_raw(inode.gid)),
+        );
         if rustix::fs::chownat(CWD, dest, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW).is_err() {
             self.lost += 1;
         }
@@ -235,9 +303,13 @@ impl Exporter<'_> {
         if !is_link && fs::symlink_metadata(dest).is_ok() {
             // After the owner: changing that clears the set-id bits.
             let mode = Mode::from_raw_mode(inode.mode);
-            rustix::fs::chmodat(CWD, dest, mode, AtFlags::empty()).map_err(|e| on_path("set the mode of", dest)(e.into()))?;
+            rustix::fs::chmodat(CWD, dest, mode, AtFlags::empty())
+                .map_err(|e| on_path("set the mode of", dest)(e.into()))?;
         }
-        let times = Timestamps { last_access: timespec(inode.atime), last_modification: timespec(inode.mtime) };
+        let times = Timestamps {
+            last_access: timespec(inode.atime),
+            last_modification: timespec(inode.mtime),
+        };
         if rustix::fs::utimensat(CWD, dest, &times, AtFlags::SYMLINK_NOFOLLOW).is_err() {
             self.lost += 1;
         }
@@ -246,7 +318,10 @@ impl Exporter<'_> {
 }
 
 fn timespec(ns: i64) -> Timespec {
-    Timespec { tv_sec: ns.div_euclid(1_000_000_000), tv_nsec: ns.rem_euclid(1_000_000_000) }
+    Timespec {
+        tv_sec: ns.div_euclid(1_000_000_000),
+        tv_nsec: ns.rem_euclid(1_000_000_000),
+    }
 }
 
 #[cfg(test)]

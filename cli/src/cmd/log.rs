@@ -13,7 +13,9 @@ use serde_json::{Map, Value, json};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 use strand_engine::{EventTime, Kind, Refusal, Seq, State, Store};
-use strand_replay::log::{EventRow, Filter, Moved, Passed, Row, actor_label, events, events_after, expand, files_at, rows};
+use strand_replay::log::{
+    EventRow, Filter, Moved, Passed, Row, actor_label, events, events_after, expand, files_at, rows,
+};
 
 /// Kinds that `--kind` takes beside those of events: the parts of a counted bulk movement.
 const MOVEMENTS: [&str; 3] = ["handed-down", "handed-in", "released"];
@@ -43,7 +45,10 @@ pub(crate) fn run(context: &mut Context, args: Log) -> Outcome {
     // A digest is noted at every close; in the collapsed view it would stand between any two commands.
     let told = |row: &Row| !args.kind.is_empty() || row.kind != "digest-recorded";
     let mut day = None;
-    for row in rows(&store, &filter).filter(|row| row.as_ref().map_or(true, told)).take(limit) {
+    for row in rows(&store, &filter)
+        .filter(|row| row.as_ref().map_or(true, told))
+        .take(limit)
+    {
         row_line(context, &row?, &mut day)?;
     }
     Ok(())
@@ -53,26 +58,42 @@ fn filter(state: &State, args: &Log) -> Outcome<Filter> {
     for kind in &args.kind {
         check_kind(kind)?;
     }
-    let mut filter = Filter { actor: args.actor.clone(), kinds: args.kind.clone(), block: args.block, ..Filter::default() };
+    let mut filter = Filter {
+        actor: args.actor.clone(),
+        kinds: args.kind.clone(),
+        block: args.block,
+        ..Filter::default()
+    };
     if let Some(name) = &args.checkpoint {
-        filter.checkpoint = Some(match state.removed_checkpoints.values().find(|c| *c.name == **name) {
-            Some(removed) if state.checkpoint_named(name).is_none() => removed.id,
-            _ => checkpoint(state, name)?.id,
-        });
+        filter.checkpoint = Some(
+            match state
+                .removed_checkpoints
+                .values()
+                .find(|c| *c.name == **name)
+            {
+                Some(removed) if state.checkpoint_named(name).is_none() => removed.id,
+                _ => checkpoint(state, name)?.id,
+            },
+        );
     }
     if args.volume.is_some() || args.path.is_some() {
         let name = args.volume.as_deref();
-        filter.volume = Some(match name.and_then(|n| state.removed_volumes.values().find(|v| *v.name == *n)) {
-            Some(removed) if name.and_then(|n| state.volume_named(n)).is_none() => removed.id,
-            _ => volume_or_only(state, name)?.id,
-        });
+        filter.volume = Some(
+            match name.and_then(|n| state.removed_volumes.values().find(|v| *v.name == *n)) {
+                Some(removed) if name.and_then(|n| state.volume_named(n)).is_none() => removed.id,
+                _ => volume_or_only(state, name)?.id,
+            },
+        );
     }
     if let (Some(path), Some(volume)) = (&args.path, filter.volume) {
         let files = files_at(state, volume, path.as_bytes());
         if files.is_empty() {
             return refuse(
-                Refusal::new(Kind::NotFound, format!("there is no {}", units::rooted(path.as_bytes())))
-                    .why("neither the live volume nor a checkpoint of it has such a path"),
+                Refusal::new(
+                    Kind::NotFound,
+                    format!("there is no {}", units::rooted(path.as_bytes())),
+                )
+                .why("neither the live volume nor a checkpoint of it has such a path"),
             );
         }
         filter.files = Some(files);
@@ -94,11 +115,17 @@ fn since_time(state: &State, text: &str) -> Outcome<EventTime> {
 
 /// Says no to a kind that no event has.
 fn check_kind(kind: &str) -> Outcome {
-    let known = || crate::topics::EVENT_KINDS.iter().map(|(name, _)| *name).chain(MOVEMENTS);
+    let known = || {
+        crate::topics::EVENT_KINDS
+            .iter()
+            .map(|(name, _)| *name)
+            .chain(MOVEMENTS)
+    };
     if known().any(|k| k == kind) {
         return Ok(());
     }
-    let refusal = Refusal::new(Kind::Usage, format!("there is no kind of event {kind}")).next("strand help events");
+    let refusal = Refusal::new(Kind::Usage, format!("there is no kind of event {kind}"))
+        .next("strand help events");
     match nearest(kind, known()) {
         Some(near) => refuse(refusal.why(format!("the nearest is {near}"))),
         None => refuse(refusal),
@@ -116,15 +143,30 @@ fn row_line(context: &mut Context, row: &Row, day: &mut Option<jiff::civil::Date
         let head = context.out.bold(&date.to_string());
         context.out.line(head)?;
     }
-    let reason = if row.actor.reason.is_empty() { String::new() } else { format!("  # {}", units::path(row.actor.reason.as_bytes())) };
-    let head = format!("{:<11}  {:>8}  ", span(row.first_time, row.last_time), row.last_seq);
+    let reason = if row.actor.reason.is_empty() {
+        String::new()
+    } else {
+        format!("  # {}", units::path(row.actor.reason.as_bytes()))
+    };
+    let head = format!(
+        "{:<11}  {:>8}  ",
+        span(row.first_time, row.last_time),
+        row.last_seq
+    );
     let text = format!("{}{reason}", units::path(row.text.as_bytes()));
     if !context.out.terminal {
         return context.out.line(format!("{head}{text}"));
     }
     let indent = head.chars().count();
-    for (i, line) in wrap(&text, terminal_width().saturating_sub(indent)).iter().enumerate() {
-        let head = if i == 0 { head.clone() } else { " ".repeat(indent) };
+    for (i, line) in wrap(&text, terminal_width().saturating_sub(indent))
+        .iter()
+        .enumerate()
+    {
+        let head = if i == 0 {
+            head.clone()
+        } else {
+            " ".repeat(indent)
+        };
         context.out.line(format!("{head}{line}"))?;
     }
     Ok(())
@@ -156,7 +198,11 @@ fn span(first: EventTime, last: EventTime) -> String {
         return end;
     }
     let start = a.strftime("%H:%M:%S");
-    if (a.hour(), a.minute()) == (b.hour(), b.minute()) { format!("{start}–{}", b.strftime("%S")) } else { format!("{start}–{end}") }
+    if (a.hour(), a.minute()) == (b.hour(), b.minute()) {
+        format!("{start}–{}", b.strftime("%S"))
+    } else {
+        format!("{start}–{end}")
+    }
 }
 
 fn row_json(row: &Row) -> Value {
@@ -189,10 +235,24 @@ fn event_line(context: &mut Context, row: &EventRow) -> Outcome {
         (Some(volume), None) => format!(" {volume}"),
         _ => String::new(),
     };
-    let blocks = if row.blocks > 0 { format!(" {}", units::counted(row.blocks, "block")) } else { String::new() };
-    let fields: String = row.fields.iter().filter(|(name, _)| *name != "volume" && *name != "ino").map(|(name, value)| format!(" {name}={}", plain(value))).collect();
+    let blocks = if row.blocks > 0 {
+        format!(" {}", units::counted(row.blocks, "block"))
+    } else {
+        String::new()
+    };
+    let fields: String = row
+        .fields
+        .iter()
+        .filter(|(name, _)| *name != "volume" && *name != "ino")
+        .map(|(name, value)| format!(" {name}={}", plain(value)))
+        .collect();
     let who = units::path(actor_label(&row.actor).as_bytes());
-    context.out.line(format!("{:>8}{mark} {}  {who}  {}{place}{blocks}{fields}", row.seq, units::short_time(row.time), row.kind))
+    context.out.line(format!(
+        "{:>8}{mark} {}  {who}  {}{place}{blocks}{fields}",
+        row.seq,
+        units::short_time(row.time),
+        row.kind
+    ))
 }
 
 fn plain(value: &Value) -> String {
@@ -239,10 +299,21 @@ fn expanded(context: &mut Context, store: &Store, scope: Seq) -> Outcome {
     if moved.is_empty() {
         return context.out.line(format!("seq {scope} moved no blocks"));
     }
-    let mut table =
-        Table::new(&[("FILE", Align::Flexible), ("BLOCKS", Align::Right), ("FROM", Align::Left), ("TO", Align::Left), ("WHICH", Align::Flexible)]);
+    let mut table = Table::new(&[
+        ("FILE", Align::Flexible),
+        ("BLOCKS", Align::Right),
+        ("FROM", Align::Left),
+        ("TO", Align::Left),
+        ("WHICH", Align::Flexible),
+    ]);
     for row in &moved {
-        table.row(vec![units::path(row.path.as_bytes()), units::count(row.blocks), row.from.clone(), row.to.clone(), which(row)]);
+        table.row(vec![
+            units::path(row.path.as_bytes()),
+            units::count(row.blocks),
+            row.from.clone(),
+            row.to.clone(),
+            which(row),
+        ]);
     }
     table.print(&mut context.out)
 }
@@ -251,7 +322,13 @@ fn which(moved: &Moved) -> String {
     let ranges: Vec<String> = moved
         .ranges
         .iter()
-        .map(|r| if r.count == 1 { r.block.to_string() } else { format!("{}–{}", r.block, r.block + r.count - 1) })
+        .map(|r| {
+            if r.count == 1 {
+                r.block.to_string()
+            } else {
+                format!("{}–{}", r.block, r.block + r.count - 1)
+            }
+        })
         .collect();
     list(ranges.iter().map(String::as_str))
 }

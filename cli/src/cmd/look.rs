@@ -25,7 +25,10 @@ pub(crate) fn ls(context: &mut Context, args: Ls) -> Outcome {
         Some(_) => collect(&tree, ino, Vec::new(), args.recursive, &mut entries)?,
     }
     if context.out.json {
-        let rows: Vec<Value> = entries.iter().filter_map(|(name, ino)| Some(entry_json("name", name, *ino, tree.inode(*ino)?))).collect();
+        let rows: Vec<Value> = entries
+            .iter()
+            .filter_map(|(name, ino)| Some(entry_json("name", name, *ino, tree.inode(*ino)?)))
+            .collect();
         let mut object = Map::new();
         object.insert("view".into(), view.json());
         units::json_path(&mut object, "path", args.path.as_bytes());
@@ -38,23 +41,40 @@ pub(crate) fn ls(context: &mut Context, args: Ls) -> Outcome {
         }
         return Ok(());
     }
-    let rows: Vec<[String; 7]> = entries.iter().filter_map(|(name, ino)| Some(long_row(name, tree.inode(*ino)?))).collect();
+    let rows: Vec<[String; 7]> = entries
+        .iter()
+        .filter_map(|(name, ino)| Some(long_row(name, tree.inode(*ino)?)))
+        .collect();
     let width = |i: usize| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0);
     let (links, uid, gid, size) = (width(1), width(2), width(3), width(4));
     for row in &rows {
         let [mode, l, u, g, s, time, name] = row;
-        context.out.line(format!("{mode} {l:>links$} {u:>uid$} {g:>gid$} {s:>size$} {time} {name}"))?;
+        context.out.line(format!(
+            "{mode} {l:>links$} {u:>uid$} {g:>gid$} {s:>size$} {time} {name}"
+        ))?;
     }
     Ok(())
 }
 
-fn collect(tree: &Fileset, dir: Ino, prefix: Vec<u8>, recursive: bool, into: &mut Vec<(Vec<u8>, Ino)>) -> Outcome {
+fn collect(
+    tree: &Fileset,
+    dir: Ino,
+    prefix: Vec<u8>,
+    recursive: bool,
+    into: &mut Vec<(Vec<u8>, Ino)>,
+) -> Outcome {
     // An explicit stack: a tree may be deeper than this thread's.
     let mut stack = vec![(dir, prefix)];
     while let Some((dir, prefix)) = stack.pop() {
-        let Some(names) = tree.inode(dir).and_then(|i| i.names()) else { continue };
+        let Some(names) = tree.inode(dir).and_then(|i| i.names()) else {
+            continue;
+        };
         for (name, ino) in names {
-            let path = if prefix.is_empty() { name.to_vec() } else { [prefix.as_slice(), b"/", name].concat() };
+            let path = if prefix.is_empty() {
+                name.to_vec()
+            } else {
+                [prefix.as_slice(), b"/", name].concat()
+            };
             into.push((path.clone(), *ino));
             if recursive && tree.inode(*ino).is_some_and(|i| i.is_dir()) {
                 stack.push((*ino, path));
@@ -66,7 +86,8 @@ fn collect(tree: &Fileset, dir: Ino, prefix: Vec<u8>, recursive: bool, into: &mu
 }
 
 fn long_row(name: &[u8], inode: &Inode) -> [String; 7] {
-    let time = u64::try_from(inode.mtime).map_or_else(|_| units::file_time(inode.mtime), units::short_time);
+    let time = u64::try_from(inode.mtime)
+        .map_or_else(|_| units::file_time(inode.mtime), units::short_time);
     let mut name = units::path(name);
     if let Body::Symlink(target) = &inode.body {
         name = format!("{name} -> {}", units::path(target));
@@ -75,11 +96,23 @@ fn long_row(name: &[u8], inode: &Inode) -> [String; 7] {
         Body::Char(device) | Body::Block(device) => device_text(device),
         _ => inode.size().to_string(),
     };
-    [words::mode(inode), inode.nlink.to_string(), inode.uid.to_string(), inode.gid.to_string(), size, time, name]
+    [
+        words::mode(inode),
+        inode.nlink.to_string(),
+        inode.uid.to_string(),
+        inode.gid.to_string(),
+        size,
+        time,
+        name,
+    ]
 }
 
 fn device_text(device: u64) -> String {
-    format!("{},{}", rustix::fs::major(device), rustix::fs::minor(device))
+    format!(
+        "{},{}",
+        rustix::fs::major(device),
+        rustix::fs::minor(device)
+    )
 }
 
 /// An inode for programs, its name or path under `key`.
@@ -96,7 +129,9 @@ fn entry_json(key: &str, name: &[u8], ino: Ino, inode: &Inode) -> Value {
     }
     match &inode.body {
         Body::Symlink(target) => units::json_path(&mut object, "target", target),
-        Body::Char(device) | Body::Block(device) => drop(object.insert("device".into(), (*device).into())),
+        Body::Char(device) | Body::Block(device) => {
+            drop(object.insert("device".into(), (*device).into()))
+        }
         _ => {}
     }
     Value::Object(object)
@@ -105,7 +140,11 @@ fn entry_json(key: &str, name: &[u8], ino: Ino, inode: &Inode) -> Value {
 /// `cat`
 pub(crate) fn cat(context: &mut Context, args: Cat) -> Outcome {
     if context.out.json {
-        return refuse(Refusal::new(Kind::Usage, "cat prints a file as it is").why("it has no JSON form").next("leave --json out"));
+        return refuse(
+            Refusal::new(Kind::Usage, "cat prints a file as it is")
+                .why("it has no JSON form")
+                .next("leave --json out"),
+        );
     }
     let store = context.read()?;
     let view = view::resolve(context, &store, &args.view)?;
@@ -145,24 +184,55 @@ pub(crate) fn stat(context: &mut Context, args: Stat) -> Outcome {
         return context.out.object(entry);
     }
     let head = context.out.bold(&units::rooted(args.path.as_bytes()));
-    context.out.line(format!("{head}  {} of {}, inode {ino}", words::kind(&inode), view.label()))?;
+    context.out.line(format!(
+        "{head}  {} of {}, inode {ino}",
+        words::kind(&inode),
+        view.label()
+    ))?;
     match &inode.body {
         Body::File(file) => {
             let mapped = units::counted(file.map.len(), "block");
-            context.out.line(format!("  size      {} ({} bytes), {mapped} mapped", units::size(file.size), units::count(file.size)))?;
+            context.out.line(format!(
+                "  size      {} ({} bytes), {mapped} mapped",
+                units::size(file.size),
+                units::count(file.size)
+            ))?;
         }
-        Body::Symlink(target) => context.out.line(format!("  target    {}", units::path(target)))?,
-        Body::Dir(names) => context.out.line(format!("  entries   {}", units::count(names.len() as u64)))?,
-        Body::Char(device) | Body::Block(device) => context.out.line(format!("  device    {}", device_text(*device)))?,
+        Body::Symlink(target) => context
+            .out
+            .line(format!("  target    {}", units::path(target)))?,
+        Body::Dir(names) => context
+            .out
+            .line(format!("  entries   {}", units::count(names.len() as u64)))?,
+        Body::Char(device) | Body::Block(device) => context
+            .out
+            .line(format!("  device    {}", device_text(*device)))?,
         Body::Fifo | Body::Socket => {}
     }
-    context.out.line(format!("  mode      {} ({:04o}), {}", words::mode(&inode), inode.mode, units::counted(inode.nlink.into(), "link")))?;
-    context.out.line(format!("  owner     uid {}, gid {}", inode.uid, inode.gid))?;
-    for (label, time) in [("modified", inode.mtime), ("changed ", inode.ctime), ("accessed", inode.atime)] {
-        context.out.line(format!("  {label}  {}", units::file_time(time)))?;
+    context.out.line(format!(
+        "  mode      {} ({:04o}), {}",
+        words::mode(&inode),
+        inode.mode,
+        units::counted(inode.nlink.into(), "link")
+    ))?;
+    context
+        .out
+        .line(format!("  owner     uid {}, gid {}", inode.uid, inode.gid))?;
+    for (label, time) in [
+        ("modified", inode.mtime),
+        ("changed ", inode.ctime),
+        ("accessed", inode.atime),
+    ] {
+        context
+            .out
+            .line(format!("  {label}  {}", units::file_time(time)))?;
     }
     for (name, value) in xattrs.into_iter().flatten() {
-        context.out.line(format!("  xattr     {} = {}", units::path(name), units::path(value)))?;
+        context.out.line(format!(
+            "  xattr     {} = {}",
+            units::path(name),
+            units::path(value)
+        ))?;
     }
     Ok(())
 }

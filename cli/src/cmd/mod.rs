@@ -22,7 +22,9 @@ use crate::error::Outcome;
 
 /// Runs a command; without one, the first page.
 pub(crate) fn run(context: &mut Context, command: Option<Command>) -> Outcome {
-    let Some(command) = command else { return pages::home(context) };
+    let Some(command) = command else {
+        return pages::home(context);
+    };
     match command {
         Command::Demo(args) => store::demo(context, args),
         Command::Init(args) => store::init(context, args),

@@ -40,7 +40,11 @@ pub(crate) fn home(context: &mut Context) -> Outcome {
                 let (well, health) = health(&store);
                 let state = store.state();
                 let volumes = units::counted(state.volumes.len() as u64, "volume");
-                Ok((path, well, format!("{health}; {volumes}, seq {}", state.boundary)))
+                Ok((
+                    path,
+                    well,
+                    format!("{health}; {volumes}, seq {}", state.boundary),
+                ))
             }
             Err(crate::error::Failure::Refused(refusal)) => Err(refusal.to_string()),
             Err(other) => return Err(other),
@@ -48,14 +52,18 @@ pub(crate) fn home(context: &mut Context) -> Outcome {
     };
     if context.out.json {
         return context.out.object(match line {
-            Ok((path, well, text)) => json!({"store": path.to_string_lossy(), "healthy": well, "health": text}),
+            Ok((path, well, text)) => {
+                json!({"store": path.to_string_lossy(), "healthy": well, "health": text})
+            }
             Err(why) => json!({"store": null, "why": why}),
         });
     }
     match line {
         Ok((path, well, text)) => {
             let text = context.out.tinted(well, &text);
-            context.out.line(format!("store {}: {text}", path.display()))?;
+            context
+                .out
+                .line(format!("store {}: {text}", path.display()))?;
         }
         Err(why) => context.out.line(why)?,
     }
@@ -76,12 +84,21 @@ pub(crate) fn help(context: &mut Context, args: &Help) -> Outcome {
     }
     let mut found = &mut command;
     for word in &args.topic {
-        let names: Vec<String> = found.get_subcommands().flat_map(|c| [c.get_name()].into_iter().chain(c.get_all_aliases())).map(str::to_owned).collect();
+        let names: Vec<String> = found
+            .get_subcommands()
+            .flat_map(|c| [c.get_name()].into_iter().chain(c.get_all_aliases()))
+            .map(str::to_owned)
+            .collect();
         match found.find_subcommand_mut(word) {
             Some(next) => found = next,
             None => {
-                let known = names.iter().map(String::as_str).chain(TOPICS.iter().map(|(name, _)| *name));
-                let refusal = Refusal::new(Kind::Usage, format!("there is no topic or command {word}")).next("strand help");
+                let known = names
+                    .iter()
+                    .map(String::as_str)
+                    .chain(TOPICS.iter().map(|(name, _)| *name));
+                let refusal =
+                    Refusal::new(Kind::Usage, format!("there is no topic or command {word}"))
+                        .next("strand help");
                 return refuse(match nearest(word, known) {
                     Some(near) => refusal.why(format!("the nearest is {near}")),
                     None => refusal,
@@ -94,7 +111,11 @@ pub(crate) fn help(context: &mut Context, args: &Help) -> Outcome {
 }
 
 fn styled(context: &mut Context, text: &clap::builder::StyledStr) -> Outcome {
-    let text = if context.out.colour { text.ansi().to_string() } else { text.to_string() };
+    let text = if context.out.colour {
+        text.ansi().to_string()
+    } else {
+        text.to_string()
+    };
     context.out.line(text.trim_end())
 }
 
@@ -126,7 +147,13 @@ pub(crate) fn man(context: &mut Context, args: &Man) -> Outcome {
     }
     pages.sort();
     if context.out.json {
-        return context.out.object(json!({"dir": args.dir.to_string_lossy(), "pages": pages}));
+        return context
+            .out
+            .object(json!({"dir": args.dir.to_string_lossy(), "pages": pages}));
     }
-    context.out.line(format!("wrote {} to {}", units::counted(pages.len() as u64, "page"), args.dir.display()))
+    context.out.line(format!(
+        "wrote {} to {}",
+        units::counted(pages.len() as u64, "page"),
+        args.dir.display()
+    ))
 }

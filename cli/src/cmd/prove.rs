@@ -29,17 +29,35 @@ pub(crate) fn versions(context: &mut Context, args: Versions) -> Outcome {
             })
         };
         let rows: Vec<Value> = found.iter().map(row).collect();
-        return context.out.object(json!({"volume": args.volume, "path": args.path.to_string_lossy(), "versions": rows}));
+        return context.out.object(
+            json!({"volume": args.volume, "path": args.path.to_string_lossy(), "versions": rows}),
+        );
     }
     if found.is_empty() {
-        return context.out.line(format!("{} has had no content yet", units::rooted(args.path.as_bytes())));
+        return context.out.line(format!(
+            "{} has had no content yet",
+            units::rooted(args.path.as_bytes())
+        ));
     }
-    let columns =
-        [("SEQ", Align::Right), ("TIME", Align::Left), ("SIZE", Align::Right), ("BLOCKS", Align::Right), ("KIND", Align::Left), ("BY", Align::Flexible)];
+    let columns = [
+        ("SEQ", Align::Right),
+        ("TIME", Align::Left),
+        ("SIZE", Align::Right),
+        ("BLOCKS", Align::Right),
+        ("KIND", Align::Left),
+        ("BY", Align::Flexible),
+    ];
     let mut table = Table::new(&columns);
     for v in &found {
         let size = v.size.map_or_else(|| "gone".into(), units::size);
-        table.row(vec![v.seq.to_string(), units::short_time(v.time), size, units::count(v.blocks_changed), v.kind.into(), words::who(&v.actor)]);
+        table.row(vec![
+            v.seq.to_string(),
+            units::short_time(v.time),
+            size,
+            units::count(v.blocks_changed),
+            v.kind.into(),
+            words::who(&v.actor),
+        ]);
     }
     table.print(&mut context.out)
 }
@@ -51,7 +69,9 @@ pub(crate) fn replay(context: &mut Context, args: Replay) -> Outcome {
         None => None,
         Some(text) => {
             // A bare number after the volume's name is a view too: VOL@seq:N.
-            let text = text.split_once('@').map_or(text.as_str(), |(_, after)| after);
+            let text = text
+                .split_once('@')
+                .map_or(text.as_str(), |(_, after)| after);
             match view::resolve_image(context, &store, &store.state(), text)? {
                 Image::Position(seq, _) => Some(seq),
                 Image::Checkpoint(c) => Some(c.seq),
@@ -60,7 +80,11 @@ pub(crate) fn replay(context: &mut Context, args: Replay) -> Outcome {
     };
     let report = check::replay_check(&store, to)?;
     let compared = report.compared.len() as u64;
-    let wrong: Vec<_> = report.compared.iter().filter(|c| c.recorded != c.found).collect();
+    let wrong: Vec<_> = report
+        .compared
+        .iter()
+        .filter(|c| c.recorded != c.found)
+        .collect();
     let good = report.ok();
     if context.out.json {
         context.out.object(json!({
@@ -69,12 +93,23 @@ pub(crate) fn replay(context: &mut Context, args: Replay) -> Outcome {
         }))?;
     } else {
         let taken = units::seconds(Duration::from_secs_f64(report.seconds));
-        context.out.line(format!("folded {} in {taken}, to {}", units::counted(report.events, "event"), words::position(report.to, report.time)))?;
+        context.out.line(format!(
+            "folded {} in {taken}, to {}",
+            units::counted(report.events, "event"),
+            words::position(report.to, report.time)
+        ))?;
         context.out.line(format!("digest    {}", report.digest))?;
         let equal = compared - wrong.len() as u64;
-        context.out.line(format!("recorded  {} of {} equal", units::count(equal), units::counted(compared, "digest")))?;
+        context.out.line(format!(
+            "recorded  {} of {} equal",
+            units::count(equal),
+            units::counted(compared, "digest")
+        ))?;
         for c in &wrong {
-            context.out.line(format!("  differs at seq {}: recorded {}, found {}", c.at, c.recorded, c.found))?;
+            context.out.line(format!(
+                "  differs at seq {}: recorded {}, found {}",
+                c.at, c.recorded, c.found
+            ))?;
         }
         match report.equals_store {
             Some(true) => context.out.line("store     the same state")?,
@@ -92,7 +127,11 @@ pub(crate) fn replay(context: &mut Context, args: Replay) -> Outcome {
 pub(crate) fn verify(context: &mut Context, args: Verify) -> Outcome {
     let anchor = args.anchor.as_deref().map(parse_anchor).transpose()?;
     let store = context.read()?;
-    let options = Options { data: args.data, anchor, from_scratch: true };
+    let options = Options {
+        data: args.data,
+        anchor,
+        from_scratch: true,
+    };
     let bar: Mutex<Option<(Phase, Progress)>> = Mutex::new(None);
     let show = |step: Step| {
         let Ok(mut bar) = bar.lock() else { return };
@@ -114,7 +153,11 @@ pub(crate) fn verify(context: &mut Context, args: Verify) -> Outcome {
     } else {
         print(context, &report)?;
     }
-    if report.ok() { Ok(()) } else { Err(Failure::Said(Kind::Damaged.exit_code())) }
+    if report.ok() {
+        Ok(())
+    } else {
+        Err(Failure::Said(Kind::Damaged.exit_code()))
+    }
 }
 
 fn bar_of(step: Step) -> Progress {
@@ -138,10 +181,20 @@ fn print(context: &mut Context, report: &Report) -> Outcome {
     let seconds: f64 = report.phases.iter().map(|p| p.seconds).sum();
     let taken = units::seconds(Duration::from_secs_f64(seconds));
     for finding in &report.findings {
-        let place = if finding.shown_by.is_empty() { String::new() } else { format!("; shown by {}", finding.shown_by.join(", ")) };
+        let place = if finding.shown_by.is_empty() {
+            String::new()
+        } else {
+            format!("; shown by {}", finding.shown_by.join(", "))
+        };
         let damage = finding.severity == verify::Severity::Damage;
-        let word = context.out.tinted(!damage, if damage { "damage" } else { "notice" });
-        context.out.line(format!("{word}  {}: {}{place}", finding.check, units::path(finding.to_string().as_bytes())))?;
+        let word = context
+            .out
+            .tinted(!damage, if damage { "damage" } else { "notice" });
+        context.out.line(format!(
+            "{word}  {}: {}{place}",
+            finding.check,
+            units::path(finding.to_string().as_bytes())
+        ))?;
     }
     context.out.line(format!(
         "checked   {} in {} of {}, {}",
@@ -153,19 +206,37 @@ fn print(context: &mut Context, report: &Report) -> Outcome {
     let data = if report.data {
         format!("{} read and checked", units::blocks_size(t.payload_blocks))
     } else {
-        format!("{} not read: add --data", units::blocks_size(t.payload_blocks))
+        format!(
+            "{} not read: add --data",
+            units::blocks_size(t.payload_blocks)
+        )
     };
     context.out.line(format!("data      {data}"))?;
-    context.out.line(format!("state     {}", state_line(report)))?;
+    context
+        .out
+        .line(format!("state     {}", state_line(report)))?;
     let proved = words::position(report.proved_to, report.proved_to_time);
-    context.out.line(format!("proved    from seq {} to {proved}", report.proved_from))?;
+    context.out.line(format!(
+        "proved    from seq {} to {proved}",
+        report.proved_from
+    ))?;
     match &report.anchor {
-        Some(AnchorResult::Proved { seq }) => context.out.line(format!("anchor    nothing up to seq {seq} was altered"))?,
-        Some(AnchorResult::Differs { seq, found }) => context.out.line(format!("anchor    ALTERED: the chain at seq {seq} is {found}"))?,
-        Some(AnchorResult::Missing { seq, last }) => context.out.line(format!("anchor    NOT FOUND: no frame ends at seq {seq} (the last is {last})"))?,
+        Some(AnchorResult::Proved { seq }) => context
+            .out
+            .line(format!("anchor    nothing up to seq {seq} was altered"))?,
+        Some(AnchorResult::Differs { seq, found }) => context.out.line(format!(
+            "anchor    ALTERED: the chain at seq {seq} is {found}"
+        ))?,
+        Some(AnchorResult::Missing { seq, last }) => context.out.line(format!(
+            "anchor    NOT FOUND: no frame ends at seq {seq} (the last is {last})"
+        ))?,
         None => {}
     }
-    let verdict = if report.ok() { context.out.tinted(true, "ok") } else { context.out.tinted(false, "DAMAGED") };
+    let verdict = if report.ok() {
+        context.out.tinted(true, "ok")
+    } else {
+        context.out.tinted(false, "DAMAGED")
+    };
     context.out.line(format!("verdict   {verdict}"))
 }
 
@@ -180,11 +251,15 @@ fn state_line(report: &Report) -> String {
 }
 
 fn parse_anchor(text: &str) -> Outcome<(Seq, ChainHash)> {
-    let parsed = text.split_once(':').and_then(|(seq, hash)| Some((seq.parse().ok()?, parse_hash(hash)?)));
+    let parsed = text
+        .split_once(':')
+        .and_then(|(seq, hash)| Some((seq.parse().ok()?, parse_hash(hash)?)));
     match parsed {
         Some(anchor) => Ok(anchor),
         None => refuse(
-            Refusal::new(Kind::Usage, format!("{text:?} is no anchor")).why("it is SEQ:HASH, the hash in 64 hexadecimal digits").next("give what strand anchor printed"),
+            Refusal::new(Kind::Usage, format!("{text:?} is no anchor"))
+                .why("it is SEQ:HASH, the hash in 64 hexadecimal digits")
+                .next("give what strand anchor printed"),
         ),
     }
 }
@@ -220,7 +295,14 @@ mod tests {
         let hash = "ab".repeat(32);
         let (seq, chain) = parse_anchor(&format!("48211:{hash}")).expect("an anchor");
         assert_eq!((seq, chain.to_string()), (48211, hash));
-        for bad in ["", "5", "5:ab", "x:y", &format!("5:{}", "zz".repeat(32)), &format!("5:{}", "é".repeat(32))] {
+        for bad in [
+            "",
+            "5",
+            "5:ab",
+            "x:y",
+            &format!("5:{}", "zz".repeat(32)),
+            &format!("5:{}", "é".repeat(32)),
+        ] {
             assert!(parse_anchor(bad).is_err(), "{bad}");
         }
     }

@@ -12,11 +12,18 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use strand_engine::{Change, InitOptions, Kind, Opening, Refusal, State, Store, SystemClock, What};
-use strand_journal::{FORMAT_VERSION, FileDisk, MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, StoreFile, StoreId};
+use strand_journal::{
+    FORMAT_VERSION, FileDisk, MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, StoreFile, StoreId,
+};
 
 /// `demo`
 pub(crate) fn demo(context: &mut Context, args: Demo) -> Outcome {
-    let options = DemoOptions { keep: args.keep, json: context.out.json, colour: context.out.colour, actor: context.actor().clone() };
+    let options = DemoOptions {
+        keep: args.keep,
+        json: context.out.json,
+        colour: context.out.colour,
+        actor: context.actor().clone(),
+    };
     crate::demo::run(options, context.out.writer())
 }
 
@@ -26,8 +33,17 @@ pub(crate) fn init(context: &mut Context, args: Init) -> Outcome {
     let fresh = !args.dir.exists();
     let disk = FileDisk::create(&args.dir).map_err(on_path("make a store in", &args.dir))?;
     let id = random_id().map_err(on_path("read", Path::new("/dev/urandom")))?;
-    let options = InitOptions { segment_size: args.segment_size, capacity: args.capacity, store: id };
-    let made = Store::init(Arc::new(disk), Arc::new(SystemClock::default()), options, context.actor());
+    let options = InitOptions {
+        segment_size: args.segment_size,
+        capacity: args.capacity,
+        store: id,
+    };
+    let made = Store::init(
+        Arc::new(disk),
+        Arc::new(SystemClock::default()),
+        options,
+        context.actor(),
+    );
     let store = match made {
         Ok(store) => store,
         Err(error) => {
@@ -46,20 +62,40 @@ pub(crate) fn init(context: &mut Context, args: Init) -> Outcome {
         }));
     }
     let dir = args.dir.display();
-    context.out.line(format!("made a store in {dir} (id {id}, segments of {})", units::size(args.segment_size)))?;
-    context.out.line(format!("next: export STRAND_STORE={dir}; strand volume create NAME"))
+    context.out.line(format!(
+        "made a store in {dir} (id {id}, segments of {})",
+        units::size(args.segment_size)
+    ))?;
+    context.out.line(format!(
+        "next: export STRAND_STORE={dir}; strand volume create NAME"
+    ))
 }
 
 fn check_init(args: &Init) -> Outcome {
-    let no = |kind, why: String| Refusal::new(kind, format!("cannot make a store in {}", args.dir.display())).why(why);
+    let no = |kind, why: String| {
+        Refusal::new(
+            kind,
+            format!("cannot make a store in {}", args.dir.display()),
+        )
+        .why(why)
+    };
     let size = args.segment_size;
     if !size.is_power_of_two() || !(MIN_SEGMENT_SIZE..=MAX_SEGMENT_SIZE).contains(&size) {
-        let why = format!("a segment of {} is not a power of two from 64 KiB to 1 GiB", units::size(size));
+        let why = format!(
+            "a segment of {} is not a power of two from 64 KiB to 1 GiB",
+            units::size(size)
+        );
         return refuse(no(Kind::Invalid, why).next("leave --segment-size out: 64 MiB serves most"));
     }
     if let Some(capacity) = args.capacity.filter(|c| *c < 4 * size) {
-        let why = format!("a capacity of {} is less than four segments of {}", units::size(capacity), units::size(size));
-        return refuse(no(Kind::Invalid, why).next("choose a larger --capacity or a smaller --segment-size"));
+        let why = format!(
+            "a capacity of {} is less than four segments of {}",
+            units::size(capacity),
+            units::size(size)
+        );
+        return refuse(
+            no(Kind::Invalid, why).next("choose a larger --capacity or a smaller --segment-size"),
+        );
     }
     if let Some(store) = inside_store(&args.dir) {
         let why = format!("{} is a store already", store.display());
@@ -67,7 +103,10 @@ fn check_init(args: &Init) -> Outcome {
     }
     match fs::read_dir(&args.dir) {
         Ok(mut entries) => match entries.next() {
-            Some(_) => refuse(no(Kind::NotEmpty, "the directory is not empty".into()).next("choose a new or an empty directory")),
+            Some(_) => refuse(
+                no(Kind::NotEmpty, "the directory is not empty".into())
+                    .next("choose a new or an empty directory"),
+            ),
             None => Ok(()),
         },
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -86,7 +125,11 @@ fn random_id() -> std::io::Result<StoreId> {
 /// `info`
 pub(crate) fn info(context: &mut Context) -> Outcome {
     let store = context.read()?;
-    let (state, head, space) = (store.state(), store.journal().head(), store.journal().space());
+    let (state, head, space) = (
+        store.state(),
+        store.journal().head(),
+        store.journal().space(),
+    );
     let file = StoreFile::read(store.disk().as_ref()).map_err(strand_engine::Error::from)?;
     let path = context.store_path()?.display().to_string();
     let opening = store.opening();
@@ -99,22 +142,44 @@ pub(crate) fn info(context: &mut Context) -> Outcome {
             "clean": is_clean(opening), "state_file": opening.state_file, "folded_events": opening.folded,
         }));
     }
-    let capacity = file.capacity.map_or_else(|| "what the disk has".into(), units::size);
-    let clean = if is_clean(opening) { "closed in good order" } else { "not closed in good order: recovered at every opening until written again" };
-    let state_file = opening.state_file.map_or_else(|| "none".into(), |seq| format!("seq {seq}"));
+    let capacity = file
+        .capacity
+        .map_or_else(|| "what the disk has".into(), units::size);
+    let clean = if is_clean(opening) {
+        "closed in good order"
+    } else {
+        "not closed in good order: recovered at every opening until written again"
+    };
+    let state_file = opening
+        .state_file
+        .map_or_else(|| "none".into(), |seq| format!("seq {seq}"));
     for (label, text) in [
         ("store", path),
         ("id", file.store.to_string()),
         ("format", format!("version {FORMAT_VERSION}")),
         ("created", units::time(file.created)),
         ("capacity", capacity),
-        ("used", format!("{} in {} of {}", units::size(space.used_bytes), units::counted(space.segments, "segment"), units::size(file.segment_size))),
+        (
+            "used",
+            format!(
+                "{} in {} of {}",
+                units::size(space.used_bytes),
+                units::counted(space.segments, "segment"),
+                units::size(file.segment_size)
+            ),
+        ),
         ("free", units::size(free_bytes(&store))),
         ("position", words::position(state.boundary, state.time)),
         ("flushed", format!("seq {}", head.flushed)),
         ("epoch", head.epoch.to_string()),
         ("chain head", head.chain.to_string()),
-        ("state file", format!("{state_file}; {} folded at this opening", units::counted(opening.folded, "event"))),
+        (
+            "state file",
+            format!(
+                "{state_file}; {} folded at this opening",
+                units::counted(opening.folded, "event")
+            ),
+        ),
         ("last close", clean.into()),
     ] {
         context.out.line(format!("{label:<11} {text}"))?;
@@ -125,9 +190,14 @@ pub(crate) fn info(context: &mut Context) -> Outcome {
 /// Bytes that may still be placed: what the segments at hand have, and what capacity and disk let it grow by.
 fn free_bytes(store: &Store) -> u64 {
     let space = store.journal().space();
-    let at_hand = space.segments.saturating_mul(space.segment_size).saturating_sub(space.used_bytes);
+    let at_hand = space
+        .segments
+        .saturating_mul(space.segment_size)
+        .saturating_sub(space.used_bytes);
     let disk = store.disk().free_bytes().unwrap_or(0);
-    let may_grow = space.capacity.map_or(u64::MAX, |c| c.saturating_sub(space.segments.saturating_mul(space.segment_size)));
+    let may_grow = space.capacity.map_or(u64::MAX, |c| {
+        c.saturating_sub(space.segments.saturating_mul(space.segment_size))
+    });
     at_hand.saturating_add(disk.min(may_grow))
 }
 
@@ -145,11 +215,23 @@ pub(crate) fn health(store: &Store) -> (bool, String) {
         return (false, format!("damaged: {damage}"));
     }
     if let Some(torn) = recovery.and_then(|r| r.torn.as_ref()) {
-        return (true, format!("healthy; a torn tail of {} is left out (never acknowledged)", units::size(torn.bytes)));
+        return (
+            true,
+            format!(
+                "healthy; a torn tail of {} is left out (never acknowledged)",
+                units::size(torn.bytes)
+            ),
+        );
     }
     let bad = &store.opening().bad_state_files;
     if !bad.is_empty() {
-        return (true, format!("healthy, but {} cannot be used", units::counted(bad.len() as u64, "state file")));
+        return (
+            true,
+            format!(
+                "healthy, but {} cannot be used",
+                units::counted(bad.len() as u64, "state file")
+            ),
+        );
     }
     (true, "healthy".into())
 }
@@ -163,7 +245,11 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
     let last = state.checkpoints.values().next_back();
     let undo = state.changes.iter().rev().find(|c| c.undone.is_none());
     if context.out.json {
-        let volumes: Vec<Value> = state.volumes.values().map(|v| volume::as_json(&state, v)).collect();
+        let volumes: Vec<Value> = state
+            .volumes
+            .values()
+            .map(|v| volume::as_json(&state, v))
+            .collect();
         context.out.object(json!({
             "store": path, "healthy": well, "health": health, "used_bytes": space.used_bytes, "free_bytes": free_bytes(&store),
             "capacity": space.capacity, "position": state.boundary, "time": units::json_time(state.time), "volumes": volumes,
@@ -174,12 +260,27 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
     }
     let health = context.out.tinted(well, &health);
     context.out.line(format!("store     {path}: {health}"))?;
-    let of = space.capacity.map_or_else(String::new, |c| format!(" of {}", units::size(c)));
-    context.out.line(format!("space     {}{of} used, {} free", units::size(space.used_bytes), units::size(free_bytes(&store))))?;
-    context.out.line(format!("position  {}", words::position(state.boundary, state.time)))?;
-    let last = last.map_or_else(|| "none".into(), |c| format!("{}, {}", c.name, units::time(c.time)));
+    let of = space
+        .capacity
+        .map_or_else(String::new, |c| format!(" of {}", units::size(c)));
+    context.out.line(format!(
+        "space     {}{of} used, {} free",
+        units::size(space.used_bytes),
+        units::size(free_bytes(&store))
+    ))?;
+    context.out.line(format!(
+        "position  {}",
+        words::position(state.boundary, state.time)
+    ))?;
+    let last = last.map_or_else(
+        || "none".into(),
+        |c| format!("{}, {}", c.name, units::time(c.time)),
+    );
     context.out.line(format!("last checkpoint  {last}"))?;
-    let undo = undo.map_or_else(|| "nothing".into(), |c| format!("{} (seq {})", change(&state, c), c.seq));
+    let undo = undo.map_or_else(
+        || "nothing".into(),
+        |c| format!("{} (seq {})", change(&state, c), c.seq),
+    );
     context.out.line(format!("undo reverses    {undo}"))?;
     if state.volumes.is_empty() {
         context.out.line("no volumes: strand volume create NAME")?;
@@ -191,7 +292,11 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
 }
 
 fn ended(well: bool) -> Outcome {
-    if well { Ok(()) } else { Err(crate::error::Failure::Said(Kind::Damaged.exit_code())) }
+    if well {
+        Ok(())
+    } else {
+        Err(crate::error::Failure::Said(Kind::Damaged.exit_code()))
+    }
 }
 
 /// Volumes that `status` shows; the rest is counted, so that it stays one screen.
@@ -208,7 +313,11 @@ fn status_table(state: &State) -> Table {
     ]);
     for v in state.volumes.values().take(STATUS_VOLUMES) {
         let (files, blocks) = crate::tree::totals(&v.live);
-        let latest = v.images.keys().next_back().and_then(|id| state.checkpoints.get(id));
+        let latest = v
+            .images
+            .keys()
+            .next_back()
+            .and_then(|id| state.checkpoints.get(id));
         table.row(vec![
             v.name.to_string(),
             units::count(files),
@@ -220,7 +329,14 @@ fn status_table(state: &State) -> Table {
     }
     if state.volumes.len() > STATUS_VOLUMES {
         let more = format!("… {} more", state.volumes.len() - STATUS_VOLUMES);
-        table.row(vec![more, String::new(), String::new(), String::new(), String::new(), String::new()]);
+        table.row(vec![
+            more,
+            String::new(),
+            String::new(),
+            String::new(),
+            String::new(),
+            String::new(),
+        ]);
     }
     table
 }
@@ -228,23 +344,36 @@ fn status_table(state: &State) -> Table {
 /// An administrative change in a few words.
 pub(crate) fn change(state: &State, change: &Change) -> String {
     let names = change.volumes.iter().map(|id| {
-        let volume = state.volumes.get(id).or_else(|| state.removed_volumes.get(id));
+        let volume = state
+            .volumes
+            .get(id)
+            .or_else(|| state.removed_volumes.get(id));
         volume.map_or_else(|| format!("(volume {id})"), |v| v.name.to_string())
     });
     let names: Vec<String> = names.collect();
     let volumes = crate::context::list(names.iter().map(String::as_str));
     let checkpoint = |id| {
-        let found = state.removed_checkpoints.get(id).or_else(|| state.checkpoints.get(id));
+        let found = state
+            .removed_checkpoints
+            .get(id)
+            .or_else(|| state.checkpoints.get(id));
         found.map_or_else(|| format!("(checkpoint {id})"), |c| c.name.to_string())
     };
     match &change.what {
         What::RolledBack { .. } => format!("the rollback of {volumes}"),
         What::Reset { .. } => format!("the reset of {volumes}"),
         What::FilesRolledBack { paths, .. } => {
-            format!("the rollback of {} of {volumes}", units::counted(paths.len() as u64, "path"))
+            format!(
+                "the rollback of {} of {volumes}",
+                units::counted(paths.len() as u64, "path")
+            )
         }
-        What::VolumeRenamed { from, to, .. } | What::CheckpointRenamed { from, to, .. } => format!("the renaming of {from} to {to}"),
+        What::VolumeRenamed { from, to, .. } | What::CheckpointRenamed { from, to, .. } => {
+            format!("the renaming of {from} to {to}")
+        }
         What::VolumeRemoved { .. } => format!("the removal of the volume {volumes}"),
-        What::CheckpointRemoved { checkpoint: id } => format!("the removal of the checkpoint {}", checkpoint(id)),
+        What::CheckpointRemoved { checkpoint: id } => {
+            format!("the removal of the checkpoint {}", checkpoint(id))
+        }
     }
 }

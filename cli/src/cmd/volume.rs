@@ -27,11 +27,18 @@ pub(crate) fn run(context: &mut Context, noun: Noun) -> Outcome {
 
 fn create(context: &mut Context, args: Name) -> Outcome {
     let store = context.write()?;
-    let command = Command::VolumeCreate { name: args.name.clone(), mode: ROOT_MODE, uid: getuid().as_raw(), gid: getgid().as_raw() };
+    let command = Command::VolumeCreate {
+        name: args.name.clone(),
+        mode: ROOT_MODE,
+        uid: getuid().as_raw(),
+        gid: getgid().as_raw(),
+    };
     let done = store.run(context.actor(), command)?;
     context.close(store)?;
     if context.out.json {
-        return context.out.object(json!({"volume": args.name, "seq": done.last, "time": units::json_time(done.time)}));
+        return context.out.object(
+            json!({"volume": args.name, "seq": done.last, "time": units::json_time(done.time)}),
+        );
     }
     context.out.line(format!("made the volume {}", args.name))
 }
@@ -70,7 +77,11 @@ pub(crate) fn table<'a>(state: &State, volumes: impl Iterator<Item = &'a Volume>
             units::blocks_size(blocks),
             units::count(volume.images.len() as u64),
             owned_text(volume),
-            volume.origin.as_ref().map(|o| origin(state, o)).unwrap_or_default(),
+            volume
+                .origin
+                .as_ref()
+                .map(|o| origin(state, o))
+                .unwrap_or_default(),
         ]);
     }
     table
@@ -78,24 +89,38 @@ pub(crate) fn table<'a>(state: &State, volumes: impl Iterator<Item = &'a Volume>
 
 /// What all checkpoints of a volume own together; `settling` where that is still being counted.
 pub(crate) fn owned_text(volume: &Volume) -> String {
-    if volume.settling() { "settling".into() } else { units::blocks_size(owned(volume)) }
+    if volume.settling() {
+        "settling".into()
+    } else {
+        units::blocks_size(owned(volume))
+    }
 }
 
 fn owned(volume: &Volume) -> u64 {
-    volume.images.values().map(|image| image.ledger.owned()).sum()
+    volume
+        .images
+        .values()
+        .map(|image| image.ledger.owned())
+        .sum()
 }
 
 /// What a clone started from, as a view.
 pub(crate) fn origin(state: &State, origin: &Origin) -> String {
     let name = |id| {
-        let live = state.volumes.get(&id).or_else(|| state.removed_volumes.get(&id));
+        let live = state
+            .volumes
+            .get(&id)
+            .or_else(|| state.removed_volumes.get(&id));
         live.map_or_else(|| format!("(volume {id})"), |v| v.name.to_string())
     };
     match origin.source {
         Source::Live(volume) => name(volume),
         Source::Position(volume, seq) => format!("{}@seq:{seq}", name(volume)),
         Source::Checkpoint(volume, checkpoint) => {
-            let found = state.checkpoints.get(&checkpoint).or_else(|| state.removed_checkpoints.get(&checkpoint));
+            let found = state
+                .checkpoints
+                .get(&checkpoint)
+                .or_else(|| state.removed_checkpoints.get(&checkpoint));
             let image = found.map_or_else(|| "(removed)".into(), |c| c.name.to_string());
             format!("{}@{image}", name(volume))
         }
@@ -127,27 +152,65 @@ fn show(context: &mut Context, name: &str) -> Outcome {
     }
     let (files, blocks) = tree::totals(&volume.live);
     let head = context.out.bold(&volume.name);
-    context.out.line(format!("{head}  made at {}", words::position(volume.created, volume.created_time)))?;
+    context.out.line(format!(
+        "{head}  made at {}",
+        words::position(volume.created, volume.created_time)
+    ))?;
     if let Some(from) = &volume.origin {
-        context.out.line(format!("  clone of     {}", origin(&state, from)))?;
+        context
+            .out
+            .line(format!("  clone of     {}", origin(&state, from)))?;
     }
-    context.out.line(format!("  live         {}, {} mapped", units::counted(files, "file"), units::blocks_size(blocks)))?;
-    context.out.line(format!("  changed      {}", units::time(volume.changed)))?;
-    let latest = volume.images.keys().next_back().and_then(|id| state.checkpoints.get(id));
-    let latest = latest.map_or_else(|| "none".into(), |c| format!("{}, the latest {} ({})", volume.images.len(), c.name, units::time(c.time)));
+    context.out.line(format!(
+        "  live         {}, {} mapped",
+        units::counted(files, "file"),
+        units::blocks_size(blocks)
+    ))?;
+    context
+        .out
+        .line(format!("  changed      {}", units::time(volume.changed)))?;
+    let latest = volume
+        .images
+        .keys()
+        .next_back()
+        .and_then(|id| state.checkpoints.get(id));
+    let latest = latest.map_or_else(
+        || "none".into(),
+        |c| {
+            format!(
+                "{}, the latest {} ({})",
+                volume.images.len(),
+                c.name,
+                units::time(c.time)
+            )
+        },
+    );
     context.out.line(format!("  checkpoints  {latest}"))?;
-    context.out.line(format!("  they own     {}", owned_text(volume)))
+    context
+        .out
+        .line(format!("  they own     {}", owned_text(volume)))
 }
 
 fn rename(context: &mut Context, args: Rename) -> Outcome {
     let store = context.write()?;
     let id = volume(&store.state(), &args.name)?.id;
-    let done = store.run(context.actor(), Command::VolumeRename { volume: id, name: args.new.clone() })?;
+    let done = store.run(
+        context.actor(),
+        Command::VolumeRename {
+            volume: id,
+            name: args.new.clone(),
+        },
+    )?;
     context.close(store)?;
     if context.out.json {
-        return context.out.object(json!({"volume": args.new, "was": args.name, "seq": done.last}));
+        return context
+            .out
+            .object(json!({"volume": args.new, "was": args.name, "seq": done.last}));
     }
-    context.out.line(format!("{} is {} now; strand undo reverses it", args.name, args.new))
+    context.out.line(format!(
+        "{} is {} now; strand undo reverses it",
+        args.name, args.new
+    ))
 }
 
 /// `volume remove` and `clone remove`; `noun` is what the user called it.
@@ -157,15 +220,30 @@ pub(crate) fn remove(context: &mut Context, args: Remove, noun: &str) -> Outcome
     let found = volume(&state, &args.name)?;
     if noun == "clone" && found.origin.is_none() {
         return refuse(
-            Refusal::new(Kind::NotAllowed, format!("{} is no clone", args.name)).next(format!("strand volume remove {}", args.name)),
+            Refusal::new(Kind::NotAllowed, format!("{} is no clone", args.name))
+                .next(format!("strand volume remove {}", args.name)),
         );
     }
-    let command = Command::VolumeRemove { volume: found.id, with_checkpoints: args.with_checkpoints };
+    let command = Command::VolumeRemove {
+        volume: found.id,
+        with_checkpoints: args.with_checkpoints,
+    };
     // What cannot be done is refused before anyone is asked about it.
     store.plan(context.actor(), command.clone())?;
     let (files, blocks) = tree::totals(&found.live);
-    let images = if found.images.is_empty() { String::new() } else { format!(", and {}", units::counted(found.images.len() as u64, "image")) };
-    let loses = format!("it has {}, {}{images}", units::counted(files, "file"), units::blocks_size(blocks));
+    let images = if found.images.is_empty() {
+        String::new()
+    } else {
+        format!(
+            ", and {}",
+            units::counted(found.images.len() as u64, "image")
+        )
+    };
+    let loses = format!(
+        "it has {}, {}{images}",
+        units::counted(files, "file"),
+        units::blocks_size(blocks)
+    );
     confirm(context, &format!("remove the {noun} {}", args.name), &loses)?;
     let done = store.run(context.actor(), command)?;
     store.settle()?;
@@ -173,5 +251,7 @@ pub(crate) fn remove(context: &mut Context, args: Remove, noun: &str) -> Outcome
     if context.out.json {
         return context.out.object(json!({"removed": args.name, "seq": done.last, "files": files, "mapped_bytes": blocks * BLOCK}));
     }
-    context.out.line(format!("removed the {noun} {}; {loses}", args.name))
+    context
+        .out
+        .line(format!("removed the {noun} {}; {loses}", args.name))
 }

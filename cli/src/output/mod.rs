@@ -29,7 +29,12 @@ impl Out {
     pub(crate) fn stdout(json: bool) -> Self {
         let terminal = io::stdout().is_terminal();
         let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        Self { writer: BufWriter::new(Box::new(io::stdout())), json, terminal, colour: terminal && !refused && !json }
+        Self {
+            writer: BufWriter::new(Box::new(io::stdout())),
+            json,
+            terminal,
+            colour: terminal && !refused && !json,
+        }
     }
 
     /// One line.
@@ -69,7 +74,11 @@ impl Out {
 
     /// Text in bold, where that is welcome.
     pub(crate) fn bold(&self, text: &str) -> String {
-        if self.colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colour {
+            format!("\x1b[1m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     /// Text in green (`good`) or red, where that is welcome.

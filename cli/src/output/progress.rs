@@ -19,12 +19,20 @@ pub(crate) struct Progress {
 impl Progress {
     /// Of `total` bytes (0 where unknown), with a word that says what is done.
     pub(crate) fn bytes(what: &'static str, total: u64) -> Self {
-        Self::new(what, total, "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}")
+        Self::new(
+            what,
+            total,
+            "{msg} {wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}",
+        )
     }
 
     /// Of `total` things (0 where unknown).
     pub(crate) fn count(what: &'static str, total: u64) -> Self {
-        Self::new(what, total, "{msg} {wide_bar} {human_pos}/{human_len} {eta}")
+        Self::new(
+            what,
+            total,
+            "{msg} {wide_bar} {human_pos}/{human_len} {eta}",
+        )
     }
 
     fn new(what: &'static str, total: u64, template: &str) -> Self {
@@ -34,7 +42,12 @@ impl Progress {
         }
         bar.set_message(what);
         let visible = stderr().is_terminal();
-        Self { bar, started: Instant::now(), visible, shown: Mutex::new(false) }
+        Self {
+            bar,
+            started: Instant::now(),
+            visible,
+            shown: Mutex::new(false),
+        }
     }
 
     /// So much is done.

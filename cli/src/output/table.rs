@@ -26,12 +26,19 @@ const NARROWEST: usize = 80;
 impl Table {
     /// A table with these columns.
     pub(crate) fn new(columns: &[(&'static str, Align)]) -> Self {
-        Self { columns: columns.to_vec(), rows: Vec::new() }
+        Self {
+            columns: columns.to_vec(),
+            rows: Vec::new(),
+        }
     }
 
     /// One more row; as many cells as columns.
     pub(crate) fn row(&mut self, cells: Vec<String>) {
-        debug_assert_eq!(cells.len(), self.columns.len(), "a row has a cell for every column");
+        debug_assert_eq!(
+            cells.len(),
+            self.columns.len(),
+            "a row has a cell for every column"
+        );
         self.rows.push(cells);
     }
 
@@ -42,7 +49,11 @@ impl Table {
 
     /// Prints it.
     pub(crate) fn print(&self, out: &mut Out) -> Outcome {
-        let width = if out.terminal { Some(terminal_width()) } else { None };
+        let width = if out.terminal {
+            Some(terminal_width())
+        } else {
+            None
+        };
         for (i, line) in self.lines(width).into_iter().enumerate() {
             if i == 0 {
                 let head = out.bold(&line);
@@ -64,14 +75,24 @@ impl Table {
         if let Some(width) = width {
             let total: usize = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
             let mut excess = total.saturating_sub(width);
-            for i in (0..widths.len()).rev().filter(|i| self.columns[*i].1 == Align::Flexible) {
+            for i in (0..widths.len())
+                .rev()
+                .filter(|i| self.columns[*i].1 == Align::Flexible)
+            {
                 let give = excess.min(widths[i].saturating_sub(self.columns[i].0.len().max(8)));
                 widths[i] -= give;
                 excess -= give;
             }
         }
-        let head = self.columns.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>();
-        std::iter::once(&head).chain(&self.rows).map(|row| self.lay(row, &widths)).collect()
+        let head = self
+            .columns
+            .iter()
+            .map(|(name, _)| (*name).to_owned())
+            .collect::<Vec<_>>();
+        std::iter::once(&head)
+            .chain(&self.rows)
+            .map(|row| self.lay(row, &widths))
+            .collect()
     }
 
     fn lay(&self, row: &[String], widths: &[usize]) -> String {
@@ -82,7 +103,10 @@ impl Table {
             }
             let length = cell.chars().count();
             let cell = if length > widths[i] {
-                cell.chars().take(widths[i].saturating_sub(1)).chain(['…']).collect()
+                cell.chars()
+                    .take(widths[i].saturating_sub(1))
+                    .chain(['…'])
+                    .collect()
             } else {
                 cell.clone()
             };
@@ -99,7 +123,8 @@ impl Table {
 
 /// The columns of the terminal on standard output.
 pub(crate) fn terminal_width() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stdout()).map_or(NARROWEST, |w| usize::from(w.ws_col).max(NARROWEST))
+    rustix::termios::tcgetwinsize(std::io::stdout())
+        .map_or(NARROWEST, |w| usize::from(w.ws_col).max(NARROWEST))
 }
 
 #[cfg(test)]

@@ -45,7 +45,11 @@ pub(crate) fn count(number: u64) -> String {
 
 /// `1 block`, `3,412 blocks`.
 pub(crate) fn counted(number: u64, noun: &str) -> String {
-    format!("{} {noun}{}", count(number), if number == 1 { "" } else { "s" })
+    format!(
+        "{} {noun}{}",
+        count(number),
+        if number == 1 { "" } else { "s" }
+    )
 }
 
 /// A share, to a tenth of a percent.
@@ -85,18 +89,25 @@ pub(crate) fn short_time(time: EventTime) -> String {
 
 /// RFC 3339 in UTC, to the nanosecond.
 pub(crate) fn json_time(time: EventTime) -> String {
-    Timestamp::from_nanosecond(i128::from(time)).unwrap_or(Timestamp::MAX).to_string()
+    Timestamp::from_nanosecond(i128::from(time))
+        .unwrap_or(Timestamp::MAX)
+        .to_string()
 }
 
 /// A file's time, which may lie before 1970, as people read it.
 pub(crate) fn file_time(ns: i64) -> String {
     let timestamp = Timestamp::from_nanosecond(i128::from(ns)).unwrap_or(Timestamp::UNIX_EPOCH);
-    timestamp.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S.%9f %:z").to_string()
+    timestamp
+        .to_zoned(TimeZone::system())
+        .strftime("%Y-%m-%d %H:%M:%S.%9f %:z")
+        .to_string()
 }
 
 /// A file's time as programs read it.
 pub(crate) fn json_file_time(ns: i64) -> String {
-    Timestamp::from_nanosecond(i128::from(ns)).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
+    Timestamp::from_nanosecond(i128::from(ns))
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+        .to_string()
 }
 
 /// The wall clock, in ns since the Unix epoch.
@@ -134,7 +145,10 @@ fn escape(text: &mut String, bytes: &[u8]) {
 
 /// A path for programs: text under `key`; where the bytes are not UTF-8, they stand in hex under `key_hex` too.
 pub(crate) fn json_path(object: &mut Map<String, Value>, key: &str, bytes: &[u8]) {
-    object.insert(key.into(), String::from_utf8_lossy(bytes).into_owned().into());
+    object.insert(
+        key.into(),
+        String::from_utf8_lossy(bytes).into_owned().into(),
+    );
     if std::str::from_utf8(bytes).is_err() {
         object.insert(format!("{key}_hex"), hex(bytes).into());
     }
@@ -155,7 +169,9 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// A sentence for clap.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let bad = || format!("{text:?} is no size: write 4096, 64MiB or 1.5GiB");
     if number.is_empty() {
@@ -174,14 +190,26 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
         _ => return Err(format!("{unit:?} is no unit: use KiB, MiB, GiB or TiB")),
     };
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() || fraction.len() > 9 || fraction.contains('.') || (scale == 1 && number.contains('.')) {
+    if whole.is_empty()
+        || fraction.len() > 9
+        || fraction.contains('.')
+        || (scale == 1 && number.contains('.'))
+    {
         return Err(bad());
     }
     let whole: u128 = whole.parse().map_err(|_| bad())?;
     let tenth_power = 10u128.pow(u32::try_from(fraction.len()).unwrap_or(0));
-    let fraction: u128 = if fraction.is_empty() { 0 } else { fraction.parse().map_err(|_| bad())? };
-    let bytes = whole.checked_mul(u128::from(scale)).map(|b| b + fraction * u128::from(scale) / tenth_power);
-    bytes.and_then(|b| u64::try_from(b).ok()).ok_or_else(|| format!("{text} is more than 16 EiB"))
+    let fraction: u128 = if fraction.is_empty() {
+        0
+    } else {
+        fraction.parse().map_err(|_| bad())?
+    };
+    let bytes = whole
+        .checked_mul(u128::from(scale))
+        .map(|b| b + fraction * u128::from(scale) / tenth_power);
+    bytes
+        .and_then(|b| u64::try_from(b).ok())
+        .ok_or_else(|| format!("{text} is more than 16 EiB"))
 }
 
 #[cfg(test)]
@@ -209,10 +237,26 @@ mod tests {
 
     #[test]
     fn sizes_are_understood() {
-        for (text, bytes) in [("4096", 4096), ("64MiB", 64 << 20), ("1.5k", 1536), ("10GB", 10_000_000_000), ("0", 0)] {
+        for (text, bytes) in [
+            ("4096", 4096),
+            ("64MiB", 64 << 20),
+            ("1.5k", 1536),
+            ("10GB", 10_000_000_000),
+            ("0", 0),
+        ] {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
-        for bad in ["", "x", "1.5", "-1", "1..5k", "99999999999999999999", "17EiB", "20000000T", "1e9"] {
+        for bad in [
+            "",
+            "x",
+            "1.5",
+            "-1",
+            "1..5k",
+            "99999999999999999999",
+            "17EiB",
+            "20000000T",
+            "1e9",
+        ] {
             assert!(parse_size(bad).is_err(), "{bad}");
         }
     }

@@ -11,12 +11,19 @@ pub(crate) fn who(actor: &Actor) -> String {
         return actor.name.clone();
     }
     let process = format!("{}[{}]", units::path(actor.name.as_bytes()), actor.pid);
-    if actor.login.is_empty() { process } else { format!("{process} {}", units::path(actor.login.as_bytes())) }
+    if actor.login.is_empty() {
+        process
+    } else {
+        format!("{process} {}", units::path(actor.login.as_bytes()))
+    }
 }
 
 /// The actor of that number, or what can be said without.
 pub(crate) fn who_id(state: &State, id: ActorId) -> String {
-    state.actors.get(&id).map_or_else(|| format!("actor {id}"), |actor| who(actor))
+    state
+        .actors
+        .get(&id)
+        .map_or_else(|| format!("actor {id}"), |actor| who(actor))
 }
 
 /// An actor for programs.
@@ -37,8 +44,14 @@ pub(crate) fn actor_json(actor: &Actor) -> Value {
 pub(crate) fn passed(state: &State, events: &[Event]) -> BTreeMap<String, u64> {
     let mut sums = BTreeMap::new();
     for event in events {
-        if let Event::CopiedOut { checkpoint, ranges, .. } = event {
-            let name = state.checkpoints.get(checkpoint).map_or_else(|| format!("checkpoint {checkpoint}"), |c| c.name.to_string());
+        if let Event::CopiedOut {
+            checkpoint, ranges, ..
+        } = event
+        {
+            let name = state.checkpoints.get(checkpoint).map_or_else(
+                || format!("checkpoint {checkpoint}"),
+                |c| c.name.to_string(),
+            );
             *sums.entry(name).or_insert(0) += ranges.iter().map(|r| r.count).sum::<u64>();
         }
     }
@@ -47,13 +60,20 @@ pub(crate) fn passed(state: &State, events: &[Event]) -> BTreeMap<String, u64> {
 
 /// `; 2,001 blocks passed to before-upgrade (0 bytes moved)`, or nothing.
 pub(crate) fn passed_text(passed: &BTreeMap<String, u64>) -> String {
-    let parts = passed.iter().map(|(name, blocks)| format!("; {} passed to {name} (0 bytes moved)", units::counted(*blocks, "block")));
+    let parts = passed.iter().map(|(name, blocks)| {
+        format!(
+            "; {} passed to {name} (0 bytes moved)",
+            units::counted(*blocks, "block")
+        )
+    });
     parts.collect()
 }
 
 /// The same for programs.
 pub(crate) fn passed_json(passed: &BTreeMap<String, u64>) -> Value {
-    let rows = passed.iter().map(|(name, blocks)| json!({"checkpoint": name, "blocks": blocks, "bytes": blocks * BLOCK}));
+    let rows = passed.iter().map(
+        |(name, blocks)| json!({"checkpoint": name, "blocks": blocks, "bytes": blocks * BLOCK}),
+    );
     Value::Array(rows.collect())
 }
 
@@ -108,7 +128,11 @@ pub(crate) fn mode(inode: &Inode) -> String {
         Body::Block(_) => 'b',
     };
     let mut text = String::from(kind);
-    for (shift, special, set, unset) in [(6, 0o4000, 's', 'S'), (3, 0o2000, 's', 'S'), (0, 0o1000, 't', 'T')] {
+    for (shift, special, set, unset) in [
+        (6, 0o4000, 's', 'S'),
+        (3, 0o2000, 's', 'S'),
+        (0, 0o1000, 't', 'T'),
+    ] {
         let bits = inode.mode >> shift;
         text.push(if bits & 4 != 0 { 'r' } else { '-' });
         text.push(if bits & 2 != 0 { 'w' } else { '-' });

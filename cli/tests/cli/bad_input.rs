@@ -13,7 +13,11 @@ fn refusals(name: &str, place: &Place, lines: &[&str]) {
     for line in lines {
         let ran = place.line(line);
         assert_ne!(ran.code, 0, "{line}: {}", ran.out);
-        assert!(ran.err.starts_with("strand: ") && ran.err.lines().count() <= 3, "{line}: {}", ran.err);
+        assert!(
+            ran.err.starts_with("strand: ") && ran.err.lines().count() <= 3,
+            "{line}: {}",
+            ran.err
+        );
         assert!(!ran.err.contains("panicked"), "{line}: {}", ran.err);
         text += &format!("$ strand {line}\n{}", ran.whole());
     }
@@ -28,7 +32,14 @@ fn what_is_no_store() {
     refusals(
         "bad-no-store",
         &place,
-        &["-s missing status", "-s dir status", "-s file status", "-s dir volume create x", "-s missing verify", "-s / checkpoint list"],
+        &[
+            "-s missing status",
+            "-s dir status",
+            "-s file status",
+            "-s dir volume create x",
+            "-s missing verify",
+            "-s / checkpoint list",
+        ],
     );
     let ran = finish(
         {
@@ -65,12 +76,19 @@ fn stores_where_none_can_be_made() {
             "init new --capacity 1MiB --segment-size 512KiB",
         ],
     );
-    assert!(!place.path().join("new").exists(), "a refused init leaves nothing");
+    assert!(
+        !place.path().join("new").exists(),
+        "a refused init leaves nothing"
+    );
 }
 
 /// The crc32 (IEEE) of some bytes, bit by bit.
 fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |c, _| (c >> 1) ^ (0xedb8_8320 & (c & 1).wrapping_neg())))
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |c, _| {
+            (c >> 1) ^ (0xedb8_8320 & (c & 1).wrapping_neg())
+        })
+    })
 }
 
 #[test]
@@ -195,9 +213,16 @@ fn sizes_and_offsets_at_their_extremes() {
         ],
     );
     // Nothing of it happened, and a size that a file can have is one.
-    assert_eq!(place.line("cat pg /postgresql.conf").well().out, "port = 5432\n");
-    place.line("truncate pg /postgresql.conf --size 9223372036854771712").well();
-    place.line("write pg /postgresql.conf --input one --offset 9223372036854771711").well();
+    assert_eq!(
+        place.line("cat pg /postgresql.conf").well().out,
+        "port = 5432\n"
+    );
+    place
+        .line("truncate pg /postgresql.conf --size 9223372036854771712")
+        .well();
+    place
+        .line("write pg /postgresql.conf --input one --offset 9223372036854771711")
+        .well();
     let stat = place.line("stat pg /postgresql.conf --json").well().json();
     assert_eq!(stat["size"], 9_223_372_036_854_771_712_u64);
     assert_eq!(stat["allocated"], 8192);
@@ -207,10 +232,26 @@ fn sizes_and_offsets_at_their_extremes() {
 #[test]
 fn names_are_bytes() {
     let place = town();
-    for name in [&b"\xff\xfe"[..], b"a\nb", b"\x1b[2J", "é—ü".as_bytes(), &[b'x'; 255]] {
+    for name in [
+        &b"\xff\xfe"[..],
+        b"a\nb",
+        b"\x1b[2J",
+        "é—ü".as_bytes(),
+        &[b'x'; 255],
+    ] {
         let name = [b"/", name].concat();
         let os = OsStr::from_bytes(&name);
-        let ran = finish(place.command([OsStr::new("write"), OsStr::new("web"), os, OsStr::new("--offset"), OsStr::new("0")]), b"x").well();
+        let ran = finish(
+            place.command([
+                OsStr::new("write"),
+                OsStr::new("web"),
+                os,
+                OsStr::new("--offset"),
+                OsStr::new("0"),
+            ]),
+            b"x",
+        )
+        .well();
         assert!(!ran.out.contains('\x1b'), "{}", ran.out);
         let cat = place.run([OsStr::new("cat"), OsStr::new("web"), os]).well();
         assert_eq!(cat.out, "x");
@@ -219,22 +260,44 @@ fn names_are_bytes() {
     let ran = place.run(["mkdir", "web", &long]).failed(1);
     assert!(ran.err.contains("255"), "{}", ran.err);
     let json = place.line("ls web --json").well().json();
-    let hex = json["entries"].as_array().expect("rows").iter().filter_map(|e| e["name_hex"].as_str()).collect::<Vec<_>>();
+    let hex = json["entries"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .filter_map(|e| e["name_hex"].as_str())
+        .collect::<Vec<_>>();
     assert_eq!(hex, ["fffe"]);
     let ls = place.line("ls web").well().out;
     assert!(ls.contains("\\xff\\xfe\n") && ls.contains("a\\x0ab\n") && !ls.contains('\x1b'));
     place.line("export web / out").well();
-    assert_eq!(fs::read(place.path().join(OsStr::from_bytes(b"out/\xff\xfe"))).expect("there"), b"x");
+    assert_eq!(
+        fs::read(place.path().join(OsStr::from_bytes(b"out/\xff\xfe"))).expect("there"),
+        b"x"
+    );
     place.line("import web out /again").well();
     // A volume's name is for people: bytes that are no text are wrong usage.
-    place.run([OsStr::new("volume"), OsStr::new("show"), OsStr::from_bytes(b"\xff")]).failed(2);
+    place
+        .run([
+            OsStr::new("volume"),
+            OsStr::new("show"),
+            OsStr::from_bytes(b"\xff"),
+        ])
+        .failed(2);
 }
 
 #[test]
 fn views_outside_what_can_be_reached() {
     let place = town();
     let mut text = String::new();
-    for view in ["pg@2001-01-01T00:00:00Z", "pg@2200-01-01T00:00:00Z", "pg@9w", "pg@0:99", "pg@", "@monday", "pg@seq:1"] {
+    for view in [
+        "pg@2001-01-01T00:00:00Z",
+        "pg@2200-01-01T00:00:00Z",
+        "pg@9w",
+        "pg@0:99",
+        "pg@",
+        "@monday",
+        "pg@seq:1",
+    ] {
         let ran = place.run(["ls", view]);
         assert_ne!(ran.code, 0, "{view}: {}", ran.out);
         assert!(!ran.err.contains("panicked"));
@@ -250,7 +313,9 @@ fn views_outside_what_can_be_reached() {
 #[test]
 fn checkpoints_that_cannot_serve() {
     let place = town();
-    place.line("checkpoint create closed --volume pg --nomount").well();
+    place
+        .line("checkpoint create closed --volume pg --nomount")
+        .well();
     place.line("checkpoint hold monday").well();
     refusals(
         "bad-checkpoints",
@@ -300,20 +365,30 @@ fn wrong_usage_has_three_lines_and_exit_2() {
 #[test]
 fn a_full_store_refuses_and_stays_whole() {
     let place = Place::empty();
-    place.line("init store --segment-size 64KiB --capacity 1MiB").well();
+    place
+        .line("init store --segment-size 64KiB --capacity 1MiB")
+        .well();
     place.line("volume create v").well();
     place.file("big", &data(4 << 20, 9));
     place.file("small", &data(8192, 10));
     place.line("import v small").well();
     place.line("checkpoint create keep").well();
     let ran = place.line("import v big").failed(1);
-    assert!(ran.err.contains("full") || ran.err.contains("space"), "{}", ran.err);
+    assert!(
+        ran.err.contains("full") || ran.err.contains("space"),
+        "{}",
+        ran.err
+    );
     let ran = place.line("import v big --json").failed(1);
-    let error: serde_json::Value = serde_json::from_str(ran.err.lines().last().expect("a line")).expect("JSON");
+    let error: serde_json::Value =
+        serde_json::from_str(ran.err.lines().last().expect("a line")).expect("JSON");
     assert_eq!(error["error"]["kind"], "no-space");
     // What was there is there, and a checkpoint can still go.
     place.line("export v /small out").well();
-    assert_eq!(fs::read(place.path().join("out")).expect("there"), data(8192, 10));
+    assert_eq!(
+        fs::read(place.path().join("out")).expect("there"),
+        data(8192, 10)
+    );
     place.line("checkpoint remove keep --yes").well();
     place.line("verify --data").well();
 }
@@ -343,16 +418,37 @@ fn a_directory_that_cannot_be_written() {
 fn a_journal_cut_anywhere_opens_or_says_why() {
     let place = town();
     let journal = place.store().join("journal");
-    let mut segments: Vec<_> = fs::read_dir(&journal).expect("there").map(|e| e.expect("readable").path()).collect();
+    let mut segments: Vec<_> = fs::read_dir(&journal)
+        .expect("there")
+        .map(|e| e.expect("readable").path())
+        .collect();
     segments.sort();
     let last = segments.last().expect("a segment").clone();
     let whole = fs::read(&last).expect("readable");
-    for cut in [0, 1, 4095, 4096, 5000, whole.len() / 3, whole.len() / 2, whole.len() - 1] {
+    for cut in [
+        0,
+        1,
+        4095,
+        4096,
+        5000,
+        whole.len() / 3,
+        whole.len() / 2,
+        whole.len() - 1,
+    ] {
         fs::write(&last, &whole[..cut]).expect("writable");
         for line in ["status", "verify --data", "log -n 3", "checkpoint list"] {
             let ran = place.line(line);
-            assert!([0, 1, 3].contains(&ran.code), "{line} at {cut}: {}{}", ran.out, ran.err);
-            assert!(!ran.err.contains("panicked"), "{line} at {cut}: {}", ran.err);
+            assert!(
+                [0, 1, 3].contains(&ran.code),
+                "{line} at {cut}: {}{}",
+                ran.out,
+                ran.err
+            );
+            assert!(
+                !ran.err.contains("panicked"),
+                "{line} at {cut}: {}",
+                ran.err
+            );
         }
     }
     fs::write(&last, &whole).expect("writable");
@@ -377,7 +473,12 @@ fn a_flipped_bit_in_a_block_is_found_with_its_file() {
     assert!(flipped);
     let ran = place.line("verify --data");
     assert_eq!(ran.code, 3, "{}", ran.out);
-    let finding = ran.out.lines().find(|l| l.starts_with("damage")).expect("a finding").to_owned();
+    let finding = ran
+        .out
+        .lines()
+        .find(|l| l.starts_with("damage"))
+        .expect("a finding")
+        .to_owned();
     for part in ["segment", "offset", "seq", "volume pg", "16384"] {
         assert!(finding.contains(part), "{part} is missing in {finding}");
     }
@@ -385,5 +486,8 @@ fn a_flipped_bit_in_a_block_is_found_with_its_file() {
     let ran = place.line("cat pg /base/16384").failed(3);
     assert!(ran.err.starts_with("strand: "), "{}", ran.err);
     let json = place.line("verify --data --json");
-    assert_eq!((json.code, &json.json()["ok"]), (3, &serde_json::Value::from(false)));
+    assert_eq!(
+        (json.code, &json.json()["ok"]),
+        (3, &serde_json::Value::from(false))
+    );
 }

@@ -85,21 +85,42 @@ fn errors_under_json_are_objects_on_standard_error() {
     ] {
         let ran = town.line(line).failed(code);
         assert_eq!(ran.out, "", "{line}");
-        let value: serde_json::Value = serde_json::from_str(&ran.err).unwrap_or_else(|e| panic!("{line}: {e}: {}", ran.err));
+        let value: serde_json::Value =
+            serde_json::from_str(&ran.err).unwrap_or_else(|e| panic!("{line}: {e}: {}", ran.err));
         assert_eq!(value["error"]["kind"], kind, "{line}");
-        assert!(value["error"]["message"].is_string() && value["error"].get("why").is_some() && value["error"].get("next").is_some());
+        assert!(
+            value["error"]["message"].is_string()
+                && value["error"].get("why").is_some()
+                && value["error"].get("next").is_some()
+        );
     }
 }
 
 #[test]
 fn what_cannot_be_brought_back_asks_first() {
     let town = town();
-    for line in ["checkpoint remove monday", "volume remove test", "clone remove test"] {
+    for line in [
+        "checkpoint remove monday",
+        "volume remove test",
+        "clone remove test",
+    ] {
         let ran = town.line(line).failed(1);
         assert!(ran.err.contains("--yes"), "{line}: {}", ran.err);
     }
-    assert_eq!(town.line("volume list --json").well().json()["volumes"].as_array().expect("rows").len(), 3);
-    for line in ["checkpoint remove monday -y", "--yes clone remove test", "volume create x", "volume remove x --yes", "status --yes"] {
+    assert_eq!(
+        town.line("volume list --json").well().json()["volumes"]
+            .as_array()
+            .expect("rows")
+            .len(),
+        3
+    );
+    for line in [
+        "checkpoint remove monday -y",
+        "--yes clone remove test",
+        "volume create x",
+        "volume remove x --yes",
+        "status --yes",
+    ] {
         town.line(line).well();
     }
 }
@@ -110,41 +131,99 @@ fn global_flags_stand_anywhere_and_the_flag_wins_over_the_environment() {
     let other = Place::with_volumes(&["only"]);
     let store = other.store();
     let store = store.to_str().expect("text");
-    for line in [format!("--store {store} volume list"), format!("volume -s {store} list"), format!("volume list -s {store}")] {
+    for line in [
+        format!("--store {store} volume list"),
+        format!("volume -s {store} list"),
+        format!("volume list -s {store}"),
+    ] {
         let out = town.line(&line).well().out;
         assert!(out.contains("only") && !out.contains("pg"), "{line}: {out}");
     }
-    assert_eq!(town.line("vol list").well().out, town.line("volume").well().out);
-    assert_eq!(town.line("ckpt list").well().out, town.line("checkpoint").well().out);
+    assert_eq!(
+        town.line("vol list").well().out,
+        town.line("volume").well().out
+    );
+    assert_eq!(
+        town.line("ckpt list").well().out,
+        town.line("checkpoint").well().out
+    );
 }
 
 #[test]
 fn a_position_and_a_time_say_what_they_resolved_to() {
     let town = town();
-    let seq = town.line("checkpoint show monday --json").well().json()["seq"].as_u64().expect("a number");
+    let seq = town.line("checkpoint show monday --json").well().json()["seq"]
+        .as_u64()
+        .expect("a number");
     let ran = town.line(&format!("ls pg@seq:{seq}")).well();
-    assert!(ran.err.starts_with(&format!("→ seq {seq}, 2")), "{}", ran.err);
+    assert!(
+        ran.err.starts_with(&format!("→ seq {seq}, 2")),
+        "{}",
+        ran.err
+    );
     assert_eq!(ran.out, "base\n");
     // In the middle of a command: the boundary before it.
-    let last: serde_json::Value = serde_json::from_str(town.line("log --events --json --kind rolled-back").well().out.trim()).expect("JSON");
+    let last: serde_json::Value = serde_json::from_str(
+        town.line("log --events --json --kind rolled-back")
+            .well()
+            .out
+            .trim(),
+    )
+    .expect("JSON");
     let last = last["seq"].as_u64().expect("a number");
-    let ran = town.line(&format!("ls --json pg@seq:{}", last - 1)).well().json();
-    assert!(ran["view"]["seq"].as_u64().expect("a number") < last - 1, "{ran}");
-    let time = town.line("checkpoint show monday --json").well().json()["time"].as_str().expect("a time").to_owned();
+    let ran = town
+        .line(&format!("ls --json pg@seq:{}", last - 1))
+        .well()
+        .json();
+    assert!(
+        ran["view"]["seq"].as_u64().expect("a number") < last - 1,
+        "{ran}"
+    );
+    let time = town.line("checkpoint show monday --json").well().json()["time"]
+        .as_str()
+        .expect("a time")
+        .to_owned();
     let ran = town.run(["ls", &format!("pg@{time}")]).well();
-    assert!(ran.err.starts_with(&format!("→ seq {seq}, ")), "{}", ran.err);
-    assert_eq!(town.run(["ls", "--json", &format!("pg@{time}")]).well().json()["view"]["seq"], seq);
+    assert!(
+        ran.err.starts_with(&format!("→ seq {seq}, ")),
+        "{}",
+        ran.err
+    );
+    assert_eq!(
+        town.run(["ls", "--json", &format!("pg@{time}")])
+            .well()
+            .json()["view"]["seq"],
+        seq
+    );
 }
 
 #[test]
 fn a_reason_and_the_command_line_are_kept() {
     let town = town();
-    town.run(["checkpoint", "create", "c", "--volume", "pg", "--reason", "ticket 4711"]).well();
-    let row: serde_json::Value = serde_json::from_str(town.line("log --json -n 1 --kind checkpoint-created").well().out.trim()).expect("JSON");
+    town.run([
+        "checkpoint",
+        "create",
+        "c",
+        "--volume",
+        "pg",
+        "--reason",
+        "ticket 4711",
+    ])
+    .well();
+    let row: serde_json::Value = serde_json::from_str(
+        town.line("log --json -n 1 --kind checkpoint-created")
+            .well()
+            .out
+            .trim(),
+    )
+    .expect("JSON");
     assert_eq!(row["actor"]["reason"], "ticket 4711");
     assert_eq!(row["actor"]["grade"], "command");
     assert_eq!(row["actor"]["login"], "alice");
-    assert_eq!(row["actor"]["command"], "strand checkpoint create c --volume pg --reason 'ticket 4711'");
+    assert_eq!(
+        row["actor"]["command"],
+        "strand checkpoint create c --volume pg --reason 'ticket 4711'"
+    );
     assert!(town.line("log -n 1").well().out.contains("# ticket 4711"));
 }
 
@@ -153,7 +232,10 @@ fn no_colour_and_no_progress_without_a_terminal_and_logs_on_request() {
     let town = town();
     for line in ["status", "verify --data", "log", "doctor", "--help"] {
         let ran = town.line(line).well();
-        assert!(!ran.out.contains('\x1b') && !ran.err.contains('\x1b'), "{line}");
+        assert!(
+            !ran.out.contains('\x1b') && !ran.err.contains('\x1b'),
+            "{line}"
+        );
         assert_eq!(ran.err, "", "{line}");
     }
     let mut traced = town.command(["status"]);
@@ -167,9 +249,21 @@ fn no_colour_and_no_progress_without_a_terminal_and_logs_on_request() {
 #[test]
 fn tables_fit_80_columns() {
     let town = town();
-    for line in ["status", "info", "volume list", "checkpoint list", "checkpoint show before-upgrade", "versions pg /base/16384", "checkpoint map before-upgrade /base/16384", "verify --data", "doctor"] {
+    for line in [
+        "status",
+        "info",
+        "volume list",
+        "checkpoint list",
+        "checkpoint show before-upgrade",
+        "versions pg /base/16384",
+        "checkpoint map before-upgrade /base/16384",
+        "verify --data",
+        "doctor",
+    ] {
         for row in town.line(line).well().out.lines() {
-            let fixed = row.replace(&town.store().display().to_string(), "/srv/store").replace(&town.path().display().to_string(), "/srv");
+            let fixed = row
+                .replace(&town.store().display().to_string(), "/srv/store")
+                .replace(&town.path().display().to_string(), "/srv");
             assert!(fixed.chars().count() <= 80, "{line}: {row}");
         }
     }

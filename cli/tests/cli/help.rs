@@ -8,8 +8,15 @@ fn the_first_page_fits_a_small_screen() {
     let place = Place::empty();
     let ran = crate::strand::finish(crate::strand::command(place.path(), None), b"").well();
     assert!(ran.out.lines().count() <= 24, "{}", ran.out);
-    assert!(ran.out.lines().all(|l| l.chars().count() <= 80), "{}", ran.out);
-    assert!(ran.out.starts_with("no store: try strand demo or strand init DIR\n"));
+    assert!(
+        ran.out.lines().all(|l| l.chars().count() <= 80),
+        "{}",
+        ran.out
+    );
+    assert!(
+        ran.out
+            .starts_with("no store: try strand demo or strand init DIR\n")
+    );
     golden("home-without-store", &ran.out);
     let ran = town().line("").well();
     assert!(ran.out.lines().count() <= 24);
@@ -21,14 +28,20 @@ fn every_help_page_is_as_agreed() {
     let place = Place::empty();
     let mut text = String::new();
     for path in crate::examples::commands(&place) {
-        let ran = place.run(path.iter().map(String::as_str).chain(["--help"])).well();
+        let ran = place
+            .run(path.iter().map(String::as_str).chain(["--help"]))
+            .well();
         for line in ran.out.lines() {
             assert!(line.chars().count() <= 100, "{line}");
         }
         // What holds everywhere is shown once.
         let own = ran.out.split("\nEverywhere:").next().unwrap_or_default();
         let example = ran.out.split_once("\nExample:").map_or("", |(_, e)| e);
-        let own = if path.is_empty() { ran.out.clone() } else { format!("{}\n\nExample:{example}", own.trim_end()) };
+        let own = if path.is_empty() {
+            ran.out.clone()
+        } else {
+            format!("{}\n\nExample:{example}", own.trim_end())
+        };
         text += &format!("==== strand {}\n{}\n", path.join(" "), own.trim_end());
     }
     golden("help", &text);
@@ -37,7 +50,15 @@ fn every_help_page_is_as_agreed() {
 #[test]
 fn topics_are_as_agreed() {
     let place = Place::empty();
-    for topic in ["views", "time", "space", "exit-codes", "events", "rollback", "classic"] {
+    for topic in [
+        "views",
+        "time",
+        "space",
+        "exit-codes",
+        "events",
+        "rollback",
+        "classic",
+    ] {
         let ran = place.run(["help", topic]).well();
         golden(&format!("topic-{topic}"), &ran.out);
     }
@@ -54,7 +75,12 @@ fn manual_pages_and_completions_cover_every_command() {
     place.line("man pages/man1").well();
     let pages: Vec<String> = std::fs::read_dir(place.path().join("pages/man1"))
         .expect("made")
-        .map(|e| e.expect("readable").file_name().to_string_lossy().into_owned())
+        .map(|e| {
+            e.expect("readable")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
         .collect();
     for path in crate::examples::commands(&place) {
         let name = [&["strand".to_owned()][..], &path].concat().join("-");
@@ -62,7 +88,10 @@ fn manual_pages_and_completions_cover_every_command() {
     }
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = place.run(["completions", shell]).well().out;
-        assert!(script.contains("checkpoint") && script.contains("rollback"), "{shell}");
+        assert!(
+            script.contains("checkpoint") && script.contains("rollback"),
+            "{shell}"
+        );
     }
     place.line("completions tcsh").failed(2);
 }

@@ -10,12 +10,24 @@ use std::time::{Duration, Instant};
 /// A `write` that has the store and waits for more input.
 fn holder(place: &Place) -> std::process::Child {
     let mut command = place.command(["write", "pg", "/held", "--offset", "0"]);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("starts");
     // The first MiB makes it open the store; then it waits for the second.
-    child.stdin.as_mut().expect("piped").write_all(&data(1 << 20, 5)).expect("taken");
+    child
+        .stdin
+        .as_mut()
+        .expect("piped")
+        .write_all(&data(1 << 20, 5))
+        .expect("taken");
     let (lock, id) = (place.store().join("lock"), child.id().to_string());
     let waited = Instant::now();
-    while fs::read_to_string(&lock).map_or(true, |t| !t.contains(&id)) && waited.elapsed() < Duration::from_secs(10) {
+    while fs::read_to_string(&lock).map_or(true, |t| !t.contains(&id))
+        && waited.elapsed() < Duration::from_secs(10)
+    {
         std::thread::sleep(Duration::from_millis(5));
     }
     child
@@ -51,23 +63,40 @@ fn a_writer_that_is_killed_or_interrupted_loses_nothing_that_was_acknowledged() 
     child.kill().expect("killed");
     child.wait().expect("ends");
     place.line("verify --data").well();
-    assert_eq!(place.line("stat pg /base/16384 --json").well().json()["mtime"], before["mtime"]);
+    assert_eq!(
+        place.line("stat pg /base/16384 --json").well().json()["mtime"],
+        before["mtime"]
+    );
 
     let mut child = holder(&place);
     let mut stdin = child.stdin.take().expect("piped");
     std::thread::sleep(Duration::from_millis(300));
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).expect("sent");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::INT,
+    )
+    .expect("sent");
     // What is under way is finished; then it says how far it came.
     std::thread::sleep(Duration::from_millis(300));
     stdin.write_all(&data(2 << 20, 6)).ok();
     drop(stdin);
     let status = child.wait().expect("ends");
     let mut said = String::new();
-    child.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+    child
+        .stderr
+        .take()
+        .expect("piped")
+        .read_to_string(&mut said)
+        .expect("text");
     assert_eq!(status.code(), Some(130), "{said}");
     assert!(said.contains("stay"), "{said}");
     place.line("verify --data").well();
-    assert!(place.line("stat pg /held --json").well().json()["size"].as_u64().expect("a size") >= 1 << 20);
+    assert!(
+        place.line("stat pg /held --json").well().json()["size"]
+            .as_u64()
+            .expect("a size")
+            >= 1 << 20
+    );
 }
 
 #[test]
@@ -75,8 +104,19 @@ fn a_closed_pipe_is_no_error_and_no_panic() {
     let place = town();
     place.file("big", &data(3 << 20, 7));
     place.line("import web big").well();
-    for arguments in [&["cat", "web", "/big"][..], &["log", "--events"], &["help", "exit-codes"], &["completions", "bash"], &["ls", "-lR", "web"]] {
-        let mut child = place.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    for arguments in [
+        &["cat", "web", "/big"][..],
+        &["log", "--events"],
+        &["help", "exit-codes"],
+        &["completions", "bash"],
+        &["ls", "-lR", "web"],
+    ] {
+        let mut child = place
+            .command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
         drop(child.stdout.take());
         let output = child.wait_with_output().expect("ends");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

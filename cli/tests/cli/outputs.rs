@@ -13,17 +13,46 @@ fn session(name: &str, place: &Place, lines: &[&str]) {
 
 #[test]
 fn looking_at_the_store() {
-    session("out-store", &town(), &["status", "info", "volume list", "volume show pg", "volume show test", "clone list", "anchor"]);
+    session(
+        "out-store",
+        &town(),
+        &[
+            "status",
+            "info",
+            "volume list",
+            "volume show pg",
+            "volume show test",
+            "clone list",
+            "anchor",
+        ],
+    );
 }
 
 #[test]
 fn looking_at_the_store_by_program() {
-    session("json-store", &town(), &["status --json", "volume list --json", "volume show pg --json", "clone list --json"]);
+    session(
+        "json-store",
+        &town(),
+        &[
+            "status --json",
+            "volume list --json",
+            "volume show pg --json",
+            "clone list --json",
+        ],
+    );
 }
 
 #[test]
 fn looking_at_files() {
-    let lines = ["ls pg", "ls -R web", "ls -R web --json", "cat pg@before-upgrade /postgresql.conf", "versions pg /postgresql.conf", "versions pg /base/16384", "versions pg /base/16384 --json"];
+    let lines = [
+        "ls pg",
+        "ls -R web",
+        "ls -R web --json",
+        "cat pg@before-upgrade /postgresql.conf",
+        "versions pg /postgresql.conf",
+        "versions pg /base/16384",
+        "versions pg /base/16384 --json",
+    ];
     session("out-files", &town(), &lines);
 }
 
@@ -101,5 +130,16 @@ fn going_back_and_forth() {
 
 #[test]
 fn proving() {
-    session("out-verify", &town(), &["verify", "verify --data", "replay", "replay --check", "replay --to monday", "verify --data --json"]);
+    session(
+        "out-verify",
+        &town(),
+        &[
+            "verify",
+            "verify --data",
+            "replay",
+            "replay --check",
+            "replay --to monday",
+            "verify --data --json",
+        ],
+    );
 }

@@ -16,8 +16,16 @@ pub(crate) struct Ran {
 /// The binary, to be run in a directory on a store.
 pub(crate) fn command(dir: &Path, store: Option<&Path>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_strand"));
-    command.current_dir(dir).env_remove("STRAND_STORE").env_remove("STRAND_LOG").env_remove("SUDO_USER");
-    command.env("LOGNAME", "alice").env("TZ", "UTC").env("COLUMNS", "80").stdin(Stdio::null());
+    command
+        .current_dir(dir)
+        .env_remove("STRAND_STORE")
+        .env_remove("STRAND_LOG")
+        .env_remove("SUDO_USER");
+    command
+        .env("LOGNAME", "alice")
+        .env("TZ", "UTC")
+        .env("COLUMNS", "80")
+        .stdin(Stdio::null());
     if let Some(store) = store {
         command.env("STRAND_STORE", store);
     }
@@ -26,7 +34,10 @@ pub(crate) fn command(dir: &Path, store: Option<&Path>) -> Command {
 
 /// Runs a prepared command with these bytes as its input.
 pub(crate) fn finish(mut command: Command, input: &[u8]) -> Ran {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
     child.stdin.take().expect("piped").write_all(input).ok();
     ran(child.wait_with_output().expect("the binary ends"))
@@ -51,7 +62,11 @@ impl Ran {
     /// It has to have ended with this code, and said why on standard error.
     #[track_caller]
     pub(crate) fn failed(self, code: i32) -> Ran {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        assert_eq!(
+            self.code, code,
+            "stdout:\n{}\nstderr:\n{}",
+            self.out, self.err
+        );
         assert!(!self.err.is_empty());
         self
     }
@@ -59,7 +74,8 @@ impl Ran {
     /// Its output as one JSON object.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        let value: Value = serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}{}", self.out, self.err));
+        let value: Value = serde_json::from_str(&self.out)
+            .unwrap_or_else(|e| panic!("{e}: {}{}", self.out, self.err));
         assert_eq!(value["format"], 1);
         value
     }
@@ -85,13 +101,17 @@ pub(crate) struct Place {
 impl Place {
     /// An empty working directory.
     pub(crate) fn empty() -> Place {
-        Place { dir: tempfile::tempdir().expect("a directory") }
+        Place {
+            dir: tempfile::tempdir().expect("a directory"),
+        }
     }
 
     /// With a new store with small segments, and these volumes.
     pub(crate) fn with_volumes(volumes: &[&str]) -> Place {
         let place = Place::empty();
-        place.run(["init", "store", "--segment-size", "256KiB"]).well();
+        place
+            .run(["init", "store", "--segment-size", "256KiB"])
+            .well();
         for volume in volumes {
             place.run(["volume", "create", volume]).well();
         }
@@ -107,7 +127,10 @@ impl Place {
     }
 
     /// The binary on this store.
-    pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+    pub(crate) fn command<S: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
         let mut command = command(self.path(), Some(&self.store()));
         command.args(arguments);
         command
@@ -163,7 +186,10 @@ pub(crate) fn golden(name: &str, text: &str) {
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "[RFC3339]"),
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)? \+00:00", "[TIME]"),
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(–(\d\d:)*\d\d)?", "[TIME]"),
-        (r"(?m)^\d\d:\d\d:\d\d(–(\d\d:)*\d\d)? *  ( *\d+  )", "[CLOCK] $3"),
+        (
+            r"(?m)^\d\d:\d\d:\d\d(–(\d\d:)*\d\d)? *  ( *\d+  )",
+            "[CLOCK] $3",
+        ),
         (r"(?m)^\d{4}-\d\d-\d\d$", "[DAY]"),
         (r"strand\[\d+\]", "strand[PID]"),
         (r#""(pid|uid|gid|started)":\d+"#, r#""$1":[N]"#),

@@ -32,13 +32,27 @@ fn build() -> Place {
     ] {
         place.line(line).well();
     }
-    place.feed("write pg /postgresql.conf --offset 0", b"port = 5432\n").well();
-    place.feed("write pg /base/16384 --offset 4096", &data(2 * 4096, 3)).well();
-    place.feed("write web /old/a.html --offset 0", b"old\n").well();
-    place.line("checkpoint create before-upgrade --volume pg").well();
-    place.feed("write pg /base/16384 --offset 12288", &data(3 * 4096, 4)).well();
-    place.feed("write pg /postgresql.conf --offset 7", b"5433").well();
-    place.line("clone create test --from pg@before-upgrade").well();
+    place
+        .feed("write pg /postgresql.conf --offset 0", b"port = 5432\n")
+        .well();
+    place
+        .feed("write pg /base/16384 --offset 4096", &data(2 * 4096, 3))
+        .well();
+    place
+        .feed("write web /old/a.html --offset 0", b"old\n")
+        .well();
+    place
+        .line("checkpoint create before-upgrade --volume pg")
+        .well();
+    place
+        .feed("write pg /base/16384 --offset 12288", &data(3 * 4096, 4))
+        .well();
+    place
+        .feed("write pg /postgresql.conf --offset 7", b"5433")
+        .well();
+    place
+        .line("clone create test --from pg@before-upgrade")
+        .well();
     // Something for undo.
     place.line("rollback pg --to before-upgrade").well();
     place

@@ -41,7 +41,11 @@ enum Change {
 /// A part of the source, prepared.
 enum Part {
     /// Blocks from `first` on, of a part that ends at byte `end`.
-    Blocks { first: u64, end: u64, blocks: Vec<Change> },
+    Blocks {
+        first: u64,
+        end: u64,
+        blocks: Vec<Change>,
+    },
     /// Bytes of a hole of the source where the volume has data, from and to.
     Hole { start: u64, end: u64 },
 }
@@ -56,11 +60,25 @@ struct Source<'a> {
 }
 
 /// Brings the content of `path` into the file `ino`.
-pub(super) fn bring(import: &mut Importer<'_>, ino: Ino, path: &Path, metadata: &Metadata) -> Outcome {
+pub(super) fn bring(
+    import: &mut Importer<'_>,
+    ino: Ino,
+    path: &Path,
+    metadata: &Metadata,
+) -> Outcome {
     let file = File::open(path).map_err(on_path("open", path))?;
     let inode = import.inode(ino)?;
-    let (existing, size) = inode.file().map(|f| (f.map.clone(), f.size)).unwrap_or_default();
-    let source = Source { file: &file, path, length: metadata.len(), store: import.store, existing };
+    let (existing, size) = inode
+        .file()
+        .map(|f| (f.map.clone(), f.size))
+        .unwrap_or_default();
+    let source = Source {
+        file: &file,
+        path,
+        length: metadata.len(),
+        store: import.store,
+        existing,
+    };
     if source.length <= SMALL {
         let mut parts = Vec::new();
         source.parts(&mut |part| {
@@ -82,7 +100,10 @@ pub(super) fn bring(import: &mut Importer<'_>, ino: Ino, path: &Path, metadata: 
     // A shorter source cuts, and a hole at its end leaves no other trace than the size.
     let now = import.inode(ino)?.size();
     if now != source.length && (now != size || size != source.length) {
-        let done = import.store.truncate(import.context.actor(), import.volume, ino, source.length)?;
+        let done =
+            import
+                .store
+                .truncate(import.context.actor(), import.volume, ino, source.length)?;
         import.count(&done.events);
     }
     Ok(())
@@ -93,12 +114,17 @@ fn pipeline(import: &mut Importer<'_>, ino: Ino, source: &Source<'_>) -> Outcome
     let (to_commit, tickets) = sync_channel::<Ticket>(0);
     let store = import.store;
     thread::scope(|scope| {
-        let reading = scope.spawn(move || source.parts(&mut |part| Ok(to_place.send(part).is_ok())));
+        let reading =
+            scope.spawn(move || source.parts(&mut |part| Ok(to_place.send(part).is_ok())));
         let committing = scope.spawn(move || commit_each(store, &tickets));
         let placed = place_all(import, ino, parts, to_commit);
         // The channels are closed: both threads end.
-        let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let committed = committing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let read = reading
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let committed = committing
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         committed.and(placed).and(read)
     })
 }
@@ -110,7 +136,12 @@ fn commit_each(store: &Store, tickets: &Receiver<Ticket>) -> Outcome {
     Ok(())
 }
 
-fn place_all(import: &mut Importer<'_>, ino: Ino, parts: Receiver<Part>, to_commit: SyncSender<Ticket>) -> Outcome {
+fn place_all(
+    import: &mut Importer<'_>,
+    ino: Ino,
+    parts: Receiver<Part>,
+    to_commit: SyncSender<Ticket>,
+) -> Outcome {
     let mut uncommitted = 0;
     for part in parts {
         interrupt::check("importing", "what came in stays")?;
@@ -138,13 +169,20 @@ fn place(import: &mut Importer<'_>, ino: Ino, part: Part) -> Outcome<Option<Tick
             import.totals.bytes_read += bytes;
             let same = blocks.iter().filter(|b| matches!(b, Change::Same)).count() as u64;
             import.totals.blocks_same += same;
-            let longest = u64::from(max_record_blocks(import.store.journal().space().segment_size));
+            let longest = u64::from(max_record_blocks(
+                import.store.journal().space().segment_size,
+            ));
             let (runs, payload) = runs(first, blocks, longest);
             if runs.is_empty() {
                 return Ok(None);
             }
             import.totals.blocks_written += payload.len() as u64;
-            let command = Command::Write { volume, ino, runs, size: end };
+            let command = Command::Write {
+                volume,
+                ino,
+                runs,
+                size: end,
+            };
             import.store.submit_with(actor, command, &payload)?
         }
     };
@@ -166,8 +204,18 @@ fn runs(first: u64, blocks: Vec<Change>, longest: u64) -> (Vec<WriteRun>, Vec<Bl
             }
         };
         match runs.last_mut() {
-            Some(run) if run.data == data && run.block + run.count == block && (!data || run.count < longest) => run.count += 1,
-            _ => runs.push(WriteRun { block, count: 1, data }),
+            Some(run)
+                if run.data == data
+                    && run.block + run.count == block
+                    && (!data || run.count < longest) =>
+            {
+                run.count += 1
+            }
+            _ => runs.push(WriteRun {
+                block,
+                count: 1,
+                data,
+            }),
         }
     }
     (runs, payload)
@@ -180,9 +228,20 @@ impl Source<'_> {
         while at < self.length {
             let data = self.next_data(at)?.min(self.length);
             // Whole blocks of the hole only: a block with one byte of data is a block of data.
-            let hole_end = if data == self.length { self.length } else { data / BLOCK * BLOCK };
-            if hole_end > at && self.existing.next_at_or_after(at / BLOCK).is_some_and(|(block, _)| block * BLOCK < hole_end)
-                && !give(Part::Hole { start: at, end: hole_end })?
+            let hole_end = if data == self.length {
+                self.length
+            } else {
+                data / BLOCK * BLOCK
+            };
+            if hole_end > at
+                && self
+                    .existing
+                    .next_at_or_after(at / BLOCK)
+                    .is_some_and(|(block, _)| block * BLOCK < hole_end)
+                && !give(Part::Hole {
+                    start: at,
+                    end: hole_end,
+                })?
             {
                 return Ok(());
             }
@@ -190,7 +249,11 @@ impl Source<'_> {
             if at >= self.length {
                 break;
             }
-            let end = self.next_hole(data)?.min(self.length).next_multiple_of(BLOCK).min(self.length);
+            let end = self
+                .next_hole(data)?
+                .min(self.length)
+                .next_multiple_of(BLOCK)
+                .min(self.length);
             while at < end {
                 let stop = (at + CHUNK).min(end);
                 if !give(self.blocks(at, stop)?)? {
@@ -238,18 +301,29 @@ impl Source<'_> {
             .with_min_len(16)
             .map(|(i, bytes)| self.change(first + i as u64, bytes))
             .collect();
-        Ok(Part::Blocks { first, end, blocks: blocks? })
+        Ok(Part::Blocks {
+            first,
+            end,
+            blocks: blocks?,
+        })
     }
 
     fn change(&self, block: u64, bytes: &[u8]) -> Outcome<Change> {
         let there = self.existing.get(block).copied();
         if bytes == ZERO {
-            return Ok(if there.is_some() { Change::Hole } else { Change::Same });
+            return Ok(if there.is_some() {
+                Change::Hole
+            } else {
+                Change::Same
+            });
         }
         let content = Block::from_slice(bytes);
         if let Some(there) = there.filter(|t| t.crc() == content.crc()) {
             let mut present = ZERO;
-            self.store.journal().read_block(there.addr(), &mut present).map_err(strand_engine::Error::from)?;
+            self.store
+                .journal()
+                .read_block(there.addr(), &mut present)
+                .map_err(strand_engine::Error::from)?;
             if present == bytes {
                 return Ok(Change::Same);
             }
@@ -265,10 +339,21 @@ mod tests {
     #[test]
     fn runs_break_at_gaps_at_kinds_and_at_the_longest_record() {
         let data = || Change::Data(Block::from_slice(b"x"));
-        let blocks = vec![data(), data(), data(), Change::Same, Change::Hole, Change::Hole, data()];
+        let blocks = vec![
+            data(),
+            data(),
+            data(),
+            Change::Same,
+            Change::Hole,
+            Change::Hole,
+            data(),
+        ];
         let (runs, payload) = runs(10, blocks, 2);
         let runs: Vec<_> = runs.iter().map(|r| (r.block, r.count, r.data)).collect();
-        assert_eq!(runs, [(10, 2, true), (12, 1, true), (14, 2, false), (16, 1, true)]);
+        assert_eq!(
+            runs,
+            [(10, 2, true), (12, 1, true), (14, 2, false), (16, 1, true)]
+        );
         assert_eq!(payload.len(), 4);
     }
 }

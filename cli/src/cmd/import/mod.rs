@@ -18,7 +18,9 @@ use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use strand_engine::{Body, Bytes, Command, Ino, Inode, Kind, NewBody, Refusal, SetAttributes, Store, VolumeId};
+use strand_engine::{
+    Body, Bytes, Command, Ino, Inode, Kind, NewBody, Refusal, SetAttributes, Store, VolumeId,
+};
 
 /// Commands placed between two commits, where they carry no data.
 const COMMIT_EVERY: u64 = 8192;
@@ -51,7 +53,11 @@ pub(crate) fn run(context: &mut Context, args: Import) -> Outcome {
     let metadata = fs::symlink_metadata(&args.source).map_err(on_path("read", &args.source))?;
     if inside_store(&args.source).is_some() {
         return refuse(
-            Refusal::new(Kind::NotAllowed, format!("cannot import {}", args.source.display())).why("it lies in a store"),
+            Refusal::new(
+                Kind::NotAllowed,
+                format!("cannot import {}", args.source.display()),
+            )
+            .why("it lies in a store"),
         );
     }
     let store = context.write()?;
@@ -59,7 +65,15 @@ pub(crate) fn run(context: &mut Context, args: Import) -> Outcome {
     let id = volume(&store.state(), &args.volume)?.id;
     let started = std::time::Instant::now();
     let progress = Progress::bytes("importing", outside::total_bytes(&args.source, &metadata));
-    let mut import = Importer { context, store: &store, volume: id, progress, totals: Totals::default(), links: HashMap::new(), uncommitted: 0 };
+    let mut import = Importer {
+        context,
+        store: &store,
+        volume: id,
+        progress,
+        totals: Totals::default(),
+        links: HashMap::new(),
+        uncommitted: 0,
+    };
     let ended = import.everything(&args, &metadata);
     let totals = import.totals;
     drop(import.progress);
@@ -68,8 +82,16 @@ pub(crate) fn run(context: &mut Context, args: Import) -> Outcome {
     drop(listening);
     match ended {
         Err(Failure::Refused(mut refusal)) if totals.made > 0 => {
-            let stays = format!("{} and {} are in and stay", units::counted(totals.made, "new file"), units::size(totals.blocks_written * 4096));
-            refusal.why = Some(refusal.why.map_or(stays.clone(), |why| format!("{why}; {stays}")));
+            let stays = format!(
+                "{} and {} are in and stay",
+                units::counted(totals.made, "new file"),
+                units::size(totals.blocks_written * 4096)
+            );
+            refusal.why = Some(
+                refusal
+                    .why
+                    .map_or(stays.clone(), |why| format!("{why}; {stays}")),
+            );
             return Err(Failure::Refused(refusal));
         }
         other => other?,
@@ -80,7 +102,12 @@ pub(crate) fn run(context: &mut Context, args: Import) -> Outcome {
     report(context, &args, &totals, taken)
 }
 
-fn report(context: &mut Context, args: &Import, totals: &Totals, taken: std::time::Duration) -> Outcome {
+fn report(
+    context: &mut Context,
+    args: &Import,
+    totals: &Totals,
+    taken: std::time::Duration,
+) -> Outcome {
     if context.out.json {
         return context.out.object(json!({
             "volume": args.volume, "source": args.source.to_string_lossy(), "files": totals.files, "created": totals.made,
@@ -88,10 +115,23 @@ fn report(context: &mut Context, args: &Import, totals: &Totals, taken: std::tim
             "passed": words::passed_json(&totals.passed), "seconds": taken.as_secs_f64(),
         }));
     }
-    let (files, read) = (units::counted(totals.files, "file"), units::size(totals.bytes_read));
-    context.out.line(format!("imported {files} ({}), {read} in {}", units::count(totals.made) + " new", units::seconds(taken)))?;
-    let (written, same) = (units::counted(totals.blocks_written, "block"), units::counted(totals.blocks_same, "block"));
-    context.out.line(format!("wrote {written}; {same} the same already{}", words::passed_text(&totals.passed)))
+    let (files, read) = (
+        units::counted(totals.files, "file"),
+        units::size(totals.bytes_read),
+    );
+    context.out.line(format!(
+        "imported {files} ({}), {read} in {}",
+        units::count(totals.made) + " new",
+        units::seconds(taken)
+    ))?;
+    let (written, same) = (
+        units::counted(totals.blocks_written, "block"),
+        units::counted(totals.blocks_same, "block"),
+    );
+    context.out.line(format!(
+        "wrote {written}; {same} the same already{}",
+        words::passed_text(&totals.passed)
+    ))
 }
 
 impl Importer<'_> {
@@ -116,7 +156,9 @@ impl Importer<'_> {
         let path = match dest {
             None => PathBuf::from("/").join(OsStr::from_bytes(own_name)),
             Some(path) => match tree::find(&tree, &path, Last::Follow) {
-                Ok((_, inode)) if inode.is_dir() => Path::new(&path).join(OsStr::from_bytes(own_name)),
+                Ok((_, inode)) if inode.is_dir() => {
+                    Path::new(&path).join(OsStr::from_bytes(own_name))
+                }
                 _ => PathBuf::from(path),
             },
         };
@@ -131,7 +173,9 @@ impl Importer<'_> {
         while next < directories.len() {
             let (dir, path) = (directories[next].0, directories[next].1.clone());
             next += 1;
-            let mut entries: Vec<_> = fs::read_dir(&path).and_then(Iterator::collect).map_err(on_path("read", &path))?;
+            let mut entries: Vec<_> = fs::read_dir(&path)
+                .and_then(Iterator::collect)
+                .map_err(on_path("read", &path))?;
             entries.sort_by_key(fs::DirEntry::file_name);
             for entry in entries {
                 let (path, name) = (entry.path(), entry.file_name());
@@ -176,12 +220,22 @@ impl Importer<'_> {
     }
 
     /// What stands there already serves where it is of the same kind; a link or a node that differs is made anew.
-    fn reuse(&mut self, ino: Ino, dir: Ino, name: &Bytes, body: NewBody, path: &Path, metadata: &Metadata) -> Outcome<Ino> {
+    fn reuse(
+        &mut self,
+        ino: Ino,
+        dir: Ino,
+        name: &Bytes,
+        body: NewBody,
+        path: &Path,
+        metadata: &Metadata,
+    ) -> Outcome<Ino> {
         let inode = self.inode(ino)?;
         let replaceable = match (&inode.body, &body) {
             (Body::File(_), NewBody::File) | (Body::Dir(_), NewBody::Dir) => return Ok(ino),
             (Body::Symlink(a), NewBody::Symlink(b)) if a == b => return Ok(ino),
-            (Body::Char(a), NewBody::Char(b)) | (Body::Block(a), NewBody::Block(b)) if a == b => return Ok(ino),
+            (Body::Char(a), NewBody::Char(b)) | (Body::Block(a), NewBody::Block(b)) if a == b => {
+                return Ok(ino);
+            }
             (Body::Fifo, NewBody::Fifo) | (Body::Socket, NewBody::Socket) => return Ok(ino),
             (Body::File(_) | Body::Dir(_), _) | (_, NewBody::File | NewBody::Dir) => false,
             _ => true,
@@ -189,19 +243,48 @@ impl Importer<'_> {
         if !replaceable {
             let tree = super::change::live(self.store, self.volume)?;
             let at = tree.path_of(ino).unwrap_or_default();
-            return refuse(taken(&at, &format!("a {} stands there, {} is another kind", words::kind(&inode), path.display())));
+            return refuse(taken(
+                &at,
+                &format!(
+                    "a {} stands there, {} is another kind",
+                    words::kind(&inode),
+                    path.display()
+                ),
+            ));
         }
-        self.submit(Command::Unlink { volume: self.volume, dir, name: name.clone(), dir_wanted: false })?;
+        self.submit(Command::Unlink {
+            volume: self.volume,
+            dir,
+            name: name.clone(),
+            dir_wanted: false,
+        })?;
         self.create(dir, name.clone(), body, metadata)
     }
 
-    fn create(&mut self, dir: Ino, name: Bytes, body: NewBody, metadata: &Metadata) -> Outcome<Ino> {
+    fn create(
+        &mut self,
+        dir: Ino,
+        name: Bytes,
+        body: NewBody,
+        metadata: &Metadata,
+    ) -> Outcome<Ino> {
         let (mode, uid, gid) = (metadata.mode() & 0o7777, metadata.uid(), metadata.gid());
-        self.submit(Command::Create { volume: self.volume, dir, name: name.clone(), body, mode, uid, gid })?;
+        self.submit(Command::Create {
+            volume: self.volume,
+            dir,
+            name: name.clone(),
+            body,
+            mode,
+            uid,
+            gid,
+        })?;
         self.totals.made += 1;
         match super::change::live(self.store, self.volume)?.child(dir, &name) {
             Some(ino) => Ok(ino),
-            None => refuse(Refusal::new(Kind::Stale, format!("{} is gone again", units::path(&name)))),
+            None => refuse(Refusal::new(
+                Kind::Stale,
+                format!("{} is gone again", units::path(&name)),
+            )),
         }
     }
 
@@ -209,10 +292,20 @@ impl Importer<'_> {
         self.totals.files += 1;
         match super::change::live(self.store, self.volume)?.child(dir, &name) {
             Some(there) if there == ino => return Ok(ino),
-            Some(_) => self.submit(Command::Unlink { volume: self.volume, dir, name: name.clone(), dir_wanted: false })?,
+            Some(_) => self.submit(Command::Unlink {
+                volume: self.volume,
+                dir,
+                name: name.clone(),
+                dir_wanted: false,
+            })?,
             None => self.totals.made += 1,
         }
-        self.submit(Command::Link { volume: self.volume, ino, dir, name })?;
+        self.submit(Command::Link {
+            volume: self.volume,
+            ino,
+            dir,
+            name,
+        })?;
         Ok(ino)
     }
 
@@ -220,7 +313,10 @@ impl Importer<'_> {
         let inode = self.inode(ino)?;
         let wanted = |new: u32, old: u32| (new != old).then_some(new);
         let time = |seconds: i64, ns: i64| seconds.saturating_mul(1_000_000_000).saturating_add(ns);
-        let (atime, mtime) = (time(metadata.atime(), metadata.atime_nsec()), time(metadata.mtime(), metadata.mtime_nsec()));
+        let (atime, mtime) = (
+            time(metadata.atime(), metadata.atime_nsec()),
+            time(metadata.mtime(), metadata.mtime_nsec()),
+        );
         let set = SetAttributes {
             mode: wanted(metadata.mode() & 0o7777, inode.mode).filter(|_| !metadata.is_symlink()),
             uid: wanted(metadata.uid(), inode.uid),
@@ -230,12 +326,26 @@ impl Importer<'_> {
             mtime: (mtime != inode.mtime).then_some(mtime),
         };
         if set != SetAttributes::default() {
-            self.submit(Command::SetAttributes { volume: self.volume, ino, set })?;
+            self.submit(Command::SetAttributes {
+                volume: self.volume,
+                ino,
+                set,
+            })?;
         }
         for (name, value) in outside::xattrs(path) {
-            let same = inode.xattrs.as_ref().and_then(|x| x.get(&*name)).is_some_and(|v| v[..] == value[..]);
+            let same = inode
+                .xattrs
+                .as_ref()
+                .and_then(|x| x.get(&*name))
+                .is_some_and(|v| v[..] == value[..]);
             if !same {
-                self.submit(Command::SetXattr { volume: self.volume, ino, name: Bytes::from(name), value: Bytes::from(value), create: None })?;
+                self.submit(Command::SetXattr {
+                    volume: self.volume,
+                    ino,
+                    name: Bytes::from(name),
+                    value: Bytes::from(value),
+                    create: None,
+                })?;
             }
         }
         Ok(())
@@ -244,7 +354,10 @@ impl Importer<'_> {
     fn inode(&self, ino: Ino) -> Outcome<std::sync::Arc<Inode>> {
         match super::change::live(self.store, self.volume)?.inode(ino) {
             Some(inode) => Ok(std::sync::Arc::clone(inode)),
-            None => refuse(Refusal::new(Kind::Stale, "a file went away while it was imported")),
+            None => refuse(Refusal::new(
+                Kind::Stale,
+                "a file went away while it was imported",
+            )),
         }
     }
 
@@ -267,5 +380,7 @@ impl Importer<'_> {
 }
 
 fn taken(path: &[u8], why: &str) -> Refusal {
-    Refusal::new(Kind::Exists, format!("{} exists", units::rooted(path))).why(why).next("choose another DEST, or strand rm it first")
+    Refusal::new(Kind::Exists, format!("{} exists", units::rooted(path)))
+        .why(why)
+        .next("choose another DEST, or strand rm it first")
 }
