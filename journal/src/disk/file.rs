@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
+use super::bulk::{Buffer, BulkWriter};
 use super::{Disk, DiskFile, Lock, LockError, file_lock};
 
 /// Most parts handed to the kernel in one call (IOV_MAX on Linux).
@@ -20,6 +21,7 @@ const MAX_PARTS: usize = 1024;
 #[derive(Debug)]
 pub struct FileDisk {
     root: PathBuf,
+    buffer: Buffer,
 }
 
 impl FileDisk {
@@ -34,6 +36,7 @@ impl FileDisk {
         }
         Ok(FileDisk {
             root: root.to_path_buf(),
+            buffer: Buffer::default(),
         })
     }
 
@@ -80,7 +83,11 @@ impl Disk for FileDisk {
             fs::remove_file(&full)?;
             return Err(error);
         }
-        Ok(Arc::new(OsFile { file }))
+        Ok(Arc::new(OsFile::writable(
+            file,
+            self.path(path),
+            self.buffer.clone(),
+        )))
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
@@ -88,12 +95,17 @@ impl Disk for FileDisk {
             .read(true)
             .write(true)
             .open(self.path(path))?;
-        Ok(Arc::new(OsFile { file }))
+        Ok(Arc::new(OsFile::writable(
+            file,
+            self.path(path),
+            self.buffer.clone(),
+        )))
     }
 
     fn open_read(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
         Ok(Arc::new(OsFile {
             file: File::open(self.path(path))?,
+            bulk: None,
         }))
     }
 
@@ -172,6 +184,16 @@ fn allocate(file: &File, len: u64) -> io::Result<()> {
 #[derive(Debug)]
 struct OsFile {
     file: File,
+    bulk: Option<BulkWriter>,
+}
+
+impl OsFile {
+    fn writable(file: File, path: PathBuf, buffer: Buffer) -> OsFile {
+        OsFile {
+            file,
+            bulk: Some(BulkWriter::new(path, buffer)),
+        }
+    }
 }
 
 impl DiskFile for OsFile {
@@ -203,6 +225,11 @@ impl DiskFile for OsFile {
     }
 
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
+        if let Some(bulk) = &self.bulk
+            && bulk.write(&self.file, parts, offset)?
+        {
+            return Ok(());
+        }
         let mut at = offset;
         for chunk in parts.chunks(MAX_PARTS) {
             let len: usize = chunk.iter().map(|part| part.len()).sum();

@@ -5,6 +5,7 @@
 //!
 //! Paths are relative to the store's directory, with `/` between the parts; `""` is the directory itself.
 
+mod bulk;
 mod faulty;
 mod file;
 mod file_lock;
