@@ -88,6 +88,7 @@ pub(super) fn admit(state: &State, placed: &Placed<'_>, views: &Views) -> Admitt
         }
         Event::CopiedOutScope { volume: id, .. } => {
             let pending = &volume(state, *id)?.pending;
+            require(!placed.last, "a bulk movement without a cause")?;
             require(
                 pending.len() < 1 << 16,
                 "too many bulk movements wait to be counted",
