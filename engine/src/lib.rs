@@ -20,6 +20,7 @@ mod ids;
 mod name;
 pub mod numbers;
 pub mod owner;
+mod queue;
 pub mod radix;
 mod refusal;
 mod state;
@@ -41,6 +42,7 @@ pub use event::{
 pub use evolve::evolve;
 pub use ids::{ActorId, CheckpointId, EventTime, Ino, Seq, VolumeId};
 pub use name::{MAX_FILE_NAME, MAX_OBJECT_NAME, MAX_SYMLINK, check_file_name, check_user_name};
+pub use queue::Queue;
 pub use refusal::{Kind, Refusal};
 pub use state::{
     BlockMap, Body, Change, Checkpoint, FileBody, Fileset, Image, Inode, Ledger, Names, Origin,

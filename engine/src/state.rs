@@ -4,8 +4,9 @@
 use crate::block::BlockRef;
 use crate::event::{Actor, Bytes, Cause, Source};
 use crate::ids::{ActorId, CheckpointId, EventTime, Ino, Seq, VolumeId};
+use crate::queue::Queue;
 use crate::radix::Radix;
-use imbl::{OrdMap, OrdSet, Vector};
+use imbl::{OrdMap, OrdSet};
 use std::ops;
 use std::sync::Arc;
 use strand_journal::BlockAddr;
@@ -58,7 +59,7 @@ pub struct State {
     /// Actors by content.
     pub actor_ids: OrdMap<Arc<Actor>, ActorId>,
     /// Administrative changes, oldest first, at most [`UNDO_DEPTH`].
-    pub changes: Vector<Arc<Change>>,
+    pub changes: Queue<Arc<Change>>,
     /// The last recorded digest, and its position.
     pub digest: Option<(Seq, u128)>,
     /// Set by the first event.
@@ -87,7 +88,7 @@ pub struct Volume {
     /// Versions that are, or were, mapped at more than one place.
     pub spread: Spread,
     /// Bulk movements of ownership not counted yet, oldest first.
-    pub pending: Vector<Arc<Pending>>,
+    pub pending: Queue<Arc<Pending>>,
     /// Grows with every rollback and reset: open handles from before are stale.
     pub generation: u64,
     /// Time of the last change to the live tree.

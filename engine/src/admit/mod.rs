@@ -41,7 +41,8 @@ fn judge(state: &State, placed: &Placed<'_>, views: &Views) -> Admitted {
         placed.crcs.is_empty() || matches!(placed.event, Event::Written { .. }),
         "it carries blocks that its kind does not have",
     )?;
-    let introduced = matches!(placed.event, Event::ActorSeen { actor, .. } if *actor == placed.actor);
+    let introduced =
+        matches!(placed.event, Event::ActorSeen { actor, .. } if *actor == placed.actor);
     require(
         introduced || state.actors.contains_key(&placed.actor) || state.created.is_none(),
         "an actor that was never seen",

@@ -9,7 +9,7 @@ mod undo;
 mod volumes;
 
 use crate::command::{Command, Request};
-use crate::event::{Event, MAX_TEXT};
+use crate::event::{Actor, Event, MAX_TEXT};
 use crate::ids::{CheckpointId, Ino, VolumeId};
 use crate::refusal::{Kind, Refusal};
 use crate::state::{Checkpoint, Fileset, Inode, State, Volume};
@@ -28,6 +28,7 @@ const ADMIN_BLOCKS: u64 = 4;
 /// A [`Refusal`] with its kind, what stands in the way and what to do next.
 pub fn decide(state: &State, request: &Request<'_>, views: &Views) -> Result<Vec<Event>, Refusal> {
     enough_room(request)?;
+    texts_fit(request.actor)?;
     let mut events = Vec::with_capacity(2);
     if !state.actor_ids.contains_key(request.actor) {
         events.push(Event::ActorSeen {
@@ -92,6 +93,17 @@ fn judge(state: &State, request: &Request<'_>, views: &Views) -> Result<Vec<Even
             count: *count,
         }]),
     }
+}
+
+/// An actor is recorded as it is, or not at all: a cut one would never be found again among those seen.
+fn texts_fit(actor: &Actor) -> Result<(), Refusal> {
+    let texts = [&actor.name, &actor.command, &actor.login, &actor.reason];
+    if texts.iter().any(|text| text.len() > MAX_TEXT) {
+        return Err(Refusal::new(Kind::TooLarge, "the actor cannot be recorded")
+            .why(format!("one of its texts has more than {MAX_TEXT} bytes"))
+            .next("give a shorter reason"));
+    }
+    Ok(())
 }
 
 fn create_store(state: &State, program: &str) -> Result<Vec<Event>, Refusal> {

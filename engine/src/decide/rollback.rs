@@ -11,6 +11,9 @@ use crate::refusal::{Kind, Refusal};
 use crate::state::State;
 use crate::views::Views;
 
+/// The most bytes of all paths of one file rollback: they stand in one record.
+const MAX_PATH_BYTES: usize = 32 * 1024;
+
 pub(super) fn judge(
     state: &State,
     request: &Request<'_>,
@@ -91,6 +94,15 @@ pub(super) fn judge(
                     Kind::NotAllowed,
                     "files roll back to a frozen image of their own volume",
                 ));
+            }
+            if paths.iter().map(|path| path.len()).sum::<usize>() > MAX_PATH_BYTES {
+                return Err(
+                    Refusal::new(Kind::TooLarge, "the paths are too long together")
+                        .why(format!(
+                            "one file rollback names at most {MAX_PATH_BYTES} bytes of paths"
+                        ))
+                        .next("roll back the directory that holds them, or in several steps"),
+                );
             }
             if paths.is_empty() || paths.len() > MAX_PATHS {
                 return Err(Refusal::new(

@@ -4,9 +4,10 @@ use super::files::new_inode;
 use super::{push_change, stamp, use_ino, with_volume};
 use crate::event::{Cause, Event, NewBody, Placed, Range, Shift, Source};
 use crate::ids::{CheckpointId, VolumeId};
+use crate::queue::Queue;
 use crate::state::{Checkpoint, Fileset, Image, Ledger, Origin, Pending, State, Volume, What};
 use crate::views::{Views, without_orphans};
-use imbl::{OrdMap, Vector};
+use imbl::OrdMap;
 use std::sync::Arc;
 
 pub(super) fn evolve(state: &mut State, placed: &Placed<'_>, views: &Views) {
@@ -333,7 +334,7 @@ fn add_volume(
         images: OrdMap::new(),
         removed_images: OrdMap::new(),
         spread: crate::state::Spread::new(),
-        pending: Vector::new(),
+        pending: Queue::new(),
         generation: 0,
         changed: placed.time,
     };

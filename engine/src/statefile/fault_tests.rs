@@ -205,7 +205,10 @@ fn parts_that_do_not_belong_together_are_refused() {
             )
             .actor = ActorId(9)
         },
-        |s| s.changes.push_back(s.changes[0].clone()),
+        |s| {
+            let first = s.changes[0].clone();
+            s.changes.push_back(first);
+        },
     ];
     for (at, fault) in faults.iter().enumerate() {
         let mut bad = good.clone();

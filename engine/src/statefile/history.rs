@@ -66,8 +66,8 @@ impl History {
         let placed = Placed {
             seq: self.state.seq + 1,
             time: self.state.time + 1 + self.below(1000),
-            actor: ActorId(u32::from(self.state.seq > 1)),
-            last: true,
+            actor: ActorId(u32::from(self.state.seq > 0)),
+            last: !matches!(event, Event::CopiedOutScope { .. }),
             event,
             first: BlockAddr(self.address),
             crcs: Crcs::from_le_bytes(&crcs),

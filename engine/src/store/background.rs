@@ -148,11 +148,14 @@ impl Store {
     /// As [`Store::submit`].
     pub fn settle(&self) -> Result<u64, Error> {
         let mut settled = 0;
+        self.unsettled.store(0, Ordering::Relaxed);
         loop {
             let state = self.state();
             let mut next = None;
             for (id, volume) in &state.volumes {
-                if let Some(pending) = volume.pending.front() {
+                // A scope that nothing followed, which only a forged journal has, cannot be counted.
+                let front = volume.pending.front();
+                if let Some(pending) = front.filter(|p| p.after.is_some()) {
                     next = Some((*id, pending.clone(), volume.spread.clone()));
                     break;
                 }

@@ -27,6 +27,7 @@ use crate::state::State;
 use crate::views::Views;
 use imbl::OrdSet;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strand_journal::{Access, Block, Crcs, Disk, Journal, Record, Ticket};
 
@@ -36,6 +37,8 @@ const CLOCK_TOLERANCE_NS: u64 = 1_000_000_000;
 const REFUSAL_INTERVAL_NS: u64 = 60_000_000_000;
 /// Journal blocks kept back for removals on a full store: 4 MiB, or four segments where those are smaller.
 const RESERVE_BLOCKS: u64 = 1024;
+/// Bulk movements that may wait before a commit counts them.
+const MOST_UNSETTLED: u64 = 64;
 /// How many blocks may be placed before the free space is asked for again.
 const ROOM_REFRESH_BLOCKS: u64 = 4096;
 
@@ -52,6 +55,8 @@ pub struct Store {
     /// Most blocks of one write event in segments of this size.
     write_blocks: u64,
     state_files: background::StateFiles,
+    /// Bulk movements placed since the last settlement.
+    unsettled: AtomicU64,
 }
 
 impl std::fmt::Debug for Store {
@@ -174,6 +179,9 @@ impl Store {
     /// [`Error::Journal`] where a write or flush failed: the store is poisoned until it is opened again.
     pub fn commit(&self, ticket: Ticket) -> Result<(), Error> {
         self.journal.commit(ticket)?;
+        if self.unsettled.load(Ordering::Relaxed) > MOST_UNSETTLED {
+            self.settle()?;
+        }
         self.state_files.after_commit(self);
         Ok(())
     }
@@ -416,6 +424,9 @@ impl Store {
                 "decide and admit disagree on {event:?}"
             );
             evolve(&mut inner.state, &placed, views);
+            if matches!(event, Event::CopiedOutScope { .. }) {
+                self.unsettled.fetch_add(1, Ordering::Relaxed);
+            }
         }
         drop(records);
         let last = placement.first + events.len() as u64 - 1;

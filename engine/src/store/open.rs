@@ -14,6 +14,7 @@ use crate::statefile;
 use crate::views::Views;
 use imbl::OrdSet;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use strand_journal::{
@@ -237,6 +238,7 @@ impl Store {
             reserve_blocks: reserve,
             write_blocks,
             state_files,
+            unsettled: AtomicU64::new(0),
         }
     }
 

@@ -11,6 +11,12 @@ use strand_journal::{BLOCK_SIZE, BlockAddr};
 
 /// How far a sequential reader reads ahead, in blocks (4 MiB).
 const AHEAD_BLOCKS: u64 = 1024;
+/// More runs than this in that much make a file fragmented.
+const FRAGMENTED_RUNS: usize = 128;
+/// How far a reader of a fragmented file reads ahead, in blocks (256 MiB): what lies scattered here lies close together there.
+const FRAGMENTED_AHEAD_BLOCKS: u64 = 65_536;
+/// Runs that lie so many blocks apart are read as one: 32 KiB more cost less than one more request.
+const MAX_GAP_BLOCKS: u64 = 8;
 
 impl Store {
     /// Reads from a file of a tree: as many bytes as there are, up to the buffer's length. Holes read as zeros.
@@ -164,23 +170,35 @@ impl FileReader<'_> {
     /// Tells the disk which runs will be read, sorted by where they lie.
     fn announce(&mut self, from: u64, to: u64) -> Result<(), Error> {
         let file = regular(&self.tree, self.ino)?;
-        let mut addrs: Vec<u64> = file
-            .map
-            .range(from, to - 1)
-            .map(|(_, version)| version.addr().0)
-            .collect();
+        let (mut to, mut runs) = (to, self.runs(file, from, to, 0));
+        if runs.len() > FRAGMENTED_RUNS {
+            to = from.saturating_add(FRAGMENTED_AHEAD_BLOCKS);
+            runs = self.runs(file, from, to, MAX_GAP_BLOCKS);
+        }
+        self.store.journal.prefetch(&mut runs.into_iter());
+        self.ahead = to;
+        Ok(())
+    }
+
+    /// The runs of the journal that hold blocks `from` to `to` (exclusive), gaps up to `gap` blocks included; each in one segment.
+    fn runs(&self, file: &FileBody, from: u64, to: u64, gap: u64) -> Vec<(BlockAddr, u32)> {
+        let mapped = file.map.range(from, to - 1);
+        let mut addrs: Vec<u64> = mapped.map(|(_, version)| version.addr().0).collect();
         addrs.sort_unstable();
         addrs.dedup();
         let mut runs: Vec<(BlockAddr, u32)> = Vec::new();
         for addr in addrs {
             match runs.last_mut() {
-                Some((first, count)) if first.0 + u64::from(*count) == addr => *count += 1,
+                Some((first, count))
+                    if addr - first.0 <= u64::from(*count) + gap
+                        && self.store.same_segment(*first, BlockAddr(addr)) =>
+                {
+                    *count = u32::try_from(addr - first.0 + 1).unwrap_or(*count);
+                }
                 _ => runs.push((BlockAddr(addr), 1)),
             }
         }
-        self.store.journal.prefetch(&mut runs.into_iter());
-        self.ahead = to;
-        Ok(())
+        runs
     }
 }
 

@@ -13,11 +13,12 @@ use super::tree::check_tree;
 use crate::block::{BLOCK, BlockRef, MAX_FILE_SIZE};
 use crate::ids::{ActorId, CheckpointId, Ino};
 use crate::name::MAX_SYMLINK;
+use crate::queue::Queue;
 use crate::radix::{LoadError, Loader, NodeId};
 use crate::state::{
     Body, FileBody, Fileset, Image, Inode, Names, Pending, Place, Roots, State, Xattrs,
 };
-use imbl::{OrdMap, OrdSet, Vector};
+use imbl::{OrdMap, OrdSet};
 use lists::Open;
 use objects::{change, once};
 use std::borrow::Cow;
@@ -68,7 +69,7 @@ pub(super) struct Decoder {
     images: Vec<Images>,
     open: Open,
     orphans: OrdSet<Ino>,
-    pending: Vector<Arc<Pending>>,
+    pending: Queue<Arc<Pending>>,
     children: Vec<NodeId>,
     state: State,
     counts: Counts,
@@ -128,7 +129,7 @@ impl Decoder {
             images: Vec::new(),
             open: Open::Nothing,
             orphans: OrdSet::new(),
-            pending: Vector::new(),
+            pending: Queue::new(),
             children: Vec::new(),
             state: State::default(),
             counts: Counts::default(),
