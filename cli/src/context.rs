@@ -8,6 +8,7 @@ use crate::output::Out;
 use crate::output::units;
 use std::cell::OnceCell;
 use std::ffi::OsString;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use strand_engine::{
@@ -62,7 +63,7 @@ impl Context {
     }
 
     /// Opens the store to look at it: beside other readers, and without changing a byte.
-    pub(crate) fn read(&self) -> Outcome<Store> {
+    pub(crate) fn read(&self) -> Outcome<Opened> {
         let store = self.open(Access::ReadOnly)?;
         if let Some(damage) = store
             .opening()
@@ -75,12 +76,12 @@ impl Context {
         if let Some(damage) = &store.opening().damage {
             tracing::warn!("an event is damaged, what follows ends before it: {damage}");
         }
-        Ok(store)
+        Ok(Opened(Some(store)))
     }
 
     /// Opens the store to change it: alone.
-    pub(crate) fn write(&self) -> Outcome<Store> {
-        self.open(Access::ReadWrite)
+    pub(crate) fn write(&self) -> Outcome<Opened> {
+        Ok(Opened(Some(self.open(Access::ReadWrite)?)))
     }
 
     fn open(&self, access: Access) -> Outcome<Store> {
@@ -117,9 +118,33 @@ impl Context {
     }
 
     /// Leaves a store that was changed in good order.
-    pub(crate) fn close(&self, store: Store) -> Outcome {
-        store.close()?;
+    pub(crate) fn close(&self, mut store: Opened) -> Outcome {
+        if let Some(store) = store.0.take() {
+            store.close()?;
+        }
         Ok(())
+    }
+}
+
+/// An open store. However a command ends, the store is closed in good order: a refusal is recorded by that too.
+pub(crate) struct Opened(Option<Store>);
+
+impl Deref for Opened {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        self.0
+            .as_ref()
+            .expect("only close and drop take the store, and both consume this")
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.take().map(Store::close) {
+            // The command's own failure is what is told; this one follows from it.
+            tracing::debug!(%error, "the store was not closed in good order");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `strand log`: the audit trail, newest first.
 
 use crate::args::history::Log;
-use crate::context::{Context, checkpoint, list, volume_or_only};
+use crate::context::{Context, Opened, checkpoint, list, volume_or_only};
 use crate::error::{Outcome, refuse};
 use crate::interrupt::{self, Listening};
 use crate::names::nearest;
@@ -263,7 +263,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// Follows the journal: a reader's lock is taken for a moment at a time, so that writers get in between.
-fn follow(context: &mut Context, store: Store, filter: &Filter, args: &Log) -> Outcome {
+fn follow(context: &mut Context, store: Opened, filter: &Filter, args: &Log) -> Outcome {
     let _listening = Listening::start();
     let mut last = store.state().seq;
     let mut first: Vec<EventRow> = Vec::new();

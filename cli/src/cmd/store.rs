@@ -54,7 +54,7 @@ pub(crate) fn init(context: &mut Context, args: Init) -> Outcome {
             return Err(error.into());
         }
     };
-    context.close(store)?;
+    store.close()?;
     if context.out.json {
         return context.out.object(json!({
             "store": args.dir.to_string_lossy(), "id": id.to_string(), "format_version": FORMAT_VERSION,

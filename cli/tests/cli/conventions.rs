@@ -268,3 +268,19 @@ fn tables_fit_80_columns() {
         }
     }
 }
+
+#[test]
+fn a_refused_administrative_command_is_recorded_and_the_store_closed() {
+    let town = town();
+    town.line("volume create pg").failed(1);
+    let row: serde_json::Value = serde_json::from_str(
+        town.line("log --kind refused --events --json")
+            .well()
+            .out
+            .trim(),
+    )
+    .expect("JSON");
+    assert_eq!(row["fields"]["kind"], "exists", "{row}");
+    assert_eq!(town.line("info --json").well().json()["clean"], true);
+    town.line("verify --data").well();
+}
