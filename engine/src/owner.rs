@@ -30,9 +30,18 @@ pub fn newest_image(
     version: BlockRef,
     place: Place,
 ) -> Option<CheckpointId> {
+    // Nearly always it is the newest of all, or none.
+    let (newest, image) = images.get_max()?;
+    if version.addr() >= image.born {
+        return None;
+    }
+    if maps(&image.root, spread, version, place) {
+        return Some(*newest);
+    }
     images
         .iter()
         .rev()
+        .skip(1)
         .take_while(|(_, image)| version.addr() < image.born)
         .find(|(_, image)| maps(&image.root, spread, version, place))
         .map(|(id, _)| *id)

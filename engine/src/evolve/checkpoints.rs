@@ -374,12 +374,9 @@ fn ledger(
     change: impl FnOnce(&mut Ledger),
 ) {
     with_volume(state, volume, |v| {
-        let images = if v.images.contains_key(&checkpoint) {
-            &mut v.images
-        } else {
-            &mut v.removed_images
-        };
-        if let Some(image) = images.get_mut(&checkpoint) {
+        if let Some(image) = v.images.get_mut(&checkpoint) {
+            change(&mut image.ledger);
+        } else if let Some(image) = v.removed_images.get_mut(&checkpoint) {
             change(&mut image.ledger);
         }
     });

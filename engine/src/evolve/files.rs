@@ -163,29 +163,25 @@ fn in_volume(volume: &mut Volume, placed: &Placed<'_>, now: i64) {
                 .enumerate()
                 .map(|(i, crc)| BlockRef::new(strand_journal::BlockAddr(first + i as u64), crc));
             let mut replaced = 0;
-            file(tree, *ino, |f| {
+            content(tree, *ino, now, |f| {
                 f.map
                     .insert_run(*block, versions, &mut |_, _| replaced += 1);
                 f.size = size.unwrap_or(f.size);
             });
             tree.blocks += crcs.len() as u64 - replaced;
-            touch(tree, *ino, now);
         }
         Event::Punched {
             ino, range, size, ..
         } => {
             unmap(tree, *ino, range.block, range.block + (range.count - 1));
-            file(tree, *ino, |f| f.size = size.unwrap_or(f.size));
-            touch(tree, *ino, now);
+            content(tree, *ino, now, |f| f.size = size.unwrap_or(f.size));
         }
         Event::Truncated { ino, size, .. } => {
             unmap(tree, *ino, size.div_ceil(BLOCK), u64::MAX);
-            file(tree, *ino, |f| f.size = *size);
-            touch(tree, *ino, now);
+            content(tree, *ino, now, |f| f.size = *size);
         }
         Event::Preallocated { ino, size, .. } => {
-            file(tree, *ino, |f| f.size = size.unwrap_or(f.size));
-            touch(tree, *ino, now);
+            content(tree, *ino, now, |f| f.size = size.unwrap_or(f.size));
         }
         Event::Shared {
             from,
@@ -197,8 +193,9 @@ fn in_volume(volume: &mut Volume, placed: &Placed<'_>, now: i64) {
             ..
         } => {
             share(volume, (*from, *from_block), (*to, *to_block), *count);
-            file(&mut volume.live, *to, |f| f.size = size.unwrap_or(f.size));
-            touch(&mut volume.live, *to, now);
+            content(&mut volume.live, *to, now, |f| {
+                f.size = size.unwrap_or(f.size)
+            });
         }
         Event::AttributesSet { ino, set, .. } => inode(tree, *ino, |i| {
             i.mode = set.mode.unwrap_or(i.mode);
@@ -280,8 +277,12 @@ fn file(tree: &mut Fileset, ino: Ino, change: impl FnOnce(&mut FileBody)) {
     });
 }
 
-fn touch(tree: &mut Fileset, ino: Ino, now: i64) {
+/// Changes a file's content: its times follow.
+fn content(tree: &mut Fileset, ino: Ino, now: i64, change: impl FnOnce(&mut FileBody)) {
     inode(tree, ino, |inode| {
+        if let Body::File(file) = &mut inode.body {
+            change(file);
+        }
         inode.mtime = now;
         inode.ctime = now;
     });

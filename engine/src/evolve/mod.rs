@@ -100,14 +100,11 @@ fn with_volume<R>(
     id: VolumeId,
     change: impl FnOnce(&mut Volume) -> R,
 ) -> Option<R> {
-    let volumes = if state.volumes.contains_key(&id) {
-        &mut state.volumes
-    } else {
-        &mut state.removed_volumes
-    };
-    volumes
-        .get_mut(&id)
-        .map(|volume| change(Arc::make_mut(volume)))
+    if let Some(volume) = state.volumes.get_mut(&id) {
+        return Some(change(Arc::make_mut(volume)));
+    }
+    let removed = state.removed_volumes.get_mut(&id)?;
+    Some(change(Arc::make_mut(removed)))
 }
 
 fn push_change(state: &mut State, seq: Seq, volumes: Vec<VolumeId>, what: What) {
