@@ -60,7 +60,7 @@ pub(crate) struct Log {
     /// Of this block of the file
     #[arg(long, value_name = "N", requires = "path")]
     pub(crate) block: Option<u64>,
-    /// Not before: seq:N or TIME
+    /// Not before this time (strand help time)
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
     /// By this actor: a part of its name, or its pid or uid

@@ -7,7 +7,7 @@ use crate::output::table::{Align, Table};
 use crate::output::units;
 use crate::tree::{self, Last};
 use crate::view::{self, View};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use strand_engine::{Body, Fileset, Ino, Kind, Refusal, State, Store, Volume};
 use strand_replay::diff::{DiffKind, FileDiff, RangeKind, diff as compare};
@@ -176,7 +176,7 @@ pub(crate) fn diff(context: &mut Context, args: Diff) -> Outcome {
         let files = compare(&before.open(&store)?, &after.open(&store)?);
         changed += files.len();
         if context.out.json {
-            rows.push(json!({"before": before.json(), "after": after.json(), "files": files}));
+            rows.push(json!({"before": before.json(), "after": after.json(), "files": files.iter().map(rooted_json).collect::<Vec<_>>()}));
             continue;
         }
         if pairs.len() > 1 {
@@ -288,6 +288,16 @@ fn member_names(state: &State, image: &view::Image) -> Vec<Arc<str>> {
             .collect(),
         view::Image::Position(..) => Vec::new(),
     }
+}
+
+/// A row of replay's, its paths from the root as everywhere else.
+fn rooted_json(file: &FileDiff) -> Value {
+    let mut value = serde_json::to_value(file).unwrap_or(Value::Null);
+    value["path"] = units::rooted(&file.path).into();
+    if let DiffKind::Renamed { from } = &file.kind {
+        value["from"] = units::rooted(from).into();
+    }
+    value
 }
 
 fn print_file(context: &mut Context, file: &FileDiff) -> Outcome {

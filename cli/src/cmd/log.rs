@@ -211,8 +211,20 @@ fn row_json(row: &Row) -> Value {
         "first_seq": row.first_seq, "last_seq": row.last_seq, "first_time": units::json_time(row.first_time),
         "last_time": units::json_time(row.last_time), "actor": words::actor_json(&row.actor), "kind": row.kind, "kinds": row.kinds,
         "volume": row.volume, "blocks": row.blocks, "files": row.files, "passed": row.passed.iter().map(passed).collect::<Vec<_>>(),
-        "paths": row.paths, "text": row.text,
+        "paths": row.paths.iter().map(|p| rooted(p)).collect::<Vec<_>>(), "text": row.text,
     })
+}
+
+/// A path from the root; a file without a name any more stands as `inode N`, which is no path.
+fn rooted(path: &str) -> String {
+    let nameless = path
+        .strip_prefix("inode ")
+        .is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
+    if nameless {
+        path.to_owned()
+    } else {
+        units::rooted(path.as_bytes())
+    }
 }
 
 fn event_line(context: &mut Context, row: &EventRow) -> Outcome {
@@ -223,7 +235,8 @@ fn event_line(context: &mut Context, row: &EventRow) -> Outcome {
         object.insert("kind".into(), row.kind.into());
         object.insert("actor".into(), words::actor_json(&row.actor));
         object.insert("volume".into(), row.volume.clone().into());
-        object.insert("path".into(), row.path.clone().into());
+        let path = row.path.as_deref().map(rooted);
+        object.insert("path".into(), path.into());
         object.insert("blocks".into(), row.blocks.into());
         object.insert("boundary".into(), row.last.into());
         object.insert("fields".into(), row.fields.clone().into());

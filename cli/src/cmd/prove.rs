@@ -243,8 +243,9 @@ fn print(context: &mut Context, report: &Report) -> Outcome {
 fn state_line(report: &Report) -> String {
     let t = &report.totals;
     format!(
-        "{} recomputed, {} and {} compared",
-        units::counted(t.copied_out, "copy-out"),
+        "recomputed {}, {}, {}, {}",
+        units::counted(t.copied_out, "copied-out block"),
+        units::counted(t.ledgers, "ledger"),
         units::counted(t.digests, "digest"),
         units::counted(t.state_files, "state file")
     )

@@ -144,7 +144,7 @@ fn place_all(
 ) -> Outcome {
     let mut uncommitted = 0;
     for part in parts {
-        interrupt::check("importing", "what came in stays")?;
+        interrupt::check("importing", "a signal asked for it")?;
         if let Some(ticket) = place(import, ino, part)? {
             uncommitted += CHUNK;
             if uncommitted >= COMMIT_EVERY {

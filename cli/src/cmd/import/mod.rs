@@ -81,7 +81,7 @@ pub(crate) fn run(context: &mut Context, args: Import) -> Outcome {
     let synced = store.sync();
     drop(listening);
     match ended {
-        Err(Failure::Refused(mut refusal)) if totals.made > 0 => {
+        Err(Failure::Refused(mut refusal)) if totals.made + totals.blocks_written > 0 => {
             let stays = format!(
                 "{} and {} are in and stay",
                 units::counted(totals.made, "new file"),
@@ -194,7 +194,7 @@ impl Importer<'_> {
 
     /// One entry of the source, to `name` in `dir`. Directories are made, not filled.
     fn entry(&mut self, path: &Path, metadata: &Metadata, dir: Ino, name: Bytes) -> Outcome<Ino> {
-        interrupt::check("importing", "what came in stays")?;
+        interrupt::check("importing", "a signal asked for it")?;
         let body = outside::body(path, metadata)?;
         let identity = (metadata.dev(), metadata.ino());
         let shared = !metadata.is_dir() && metadata.nlink() > 1;
