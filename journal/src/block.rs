@@ -27,9 +27,15 @@ impl Block {
 
     /// Copies up to 4096 bytes; what is missing at the end is zero. Bytes beyond 4096 are not taken.
     pub fn from_slice(bytes: &[u8]) -> Block {
-        let mut block = Box::new([0u8; BLOCK_SIZE]);
         let taken = bytes.len().min(BLOCK_SIZE);
-        block[..taken].copy_from_slice(&bytes[..taken]);
+        // Grown, not zeroed and overwritten: this is done for every block written.
+        let mut block = Vec::with_capacity(BLOCK_SIZE);
+        block.extend_from_slice(&bytes[..taken]);
+        block.resize(BLOCK_SIZE, 0);
+        let block: Box<[u8; BLOCK_SIZE]> = block
+            .into_boxed_slice()
+            .try_into()
+            .expect("it was made as long as a block");
         Block::new(block)
     }
 
