@@ -235,35 +235,55 @@ pub fn boundaries(store: &Store) -> Result<BTreeMap<Seq, u128>, Error> {
     Ok(found)
 }
 
-/// Reads every byte that any tree of the store maps; each is checked against its crc32 on the way.
+/// The bytes of every version that was read, by its address: a version is the same bytes for ever, wherever it is mapped.
+pub type Versions = BTreeMap<u64, Vec<u8>>;
+
+/// Reads every byte that any tree of the store maps; each is checked against its crc32 on the way, and against `known`, which learns what
+/// it did not know.
 ///
 /// # Errors
 /// The first block that is not what was written, with the place.
-pub fn read_everything(store: &Store) -> Result<u64, String> {
+///
+/// # Panics
+/// Where a read gives other bytes than were known.
+pub fn read_versions(store: &Store, known: &mut Versions) -> Result<(), String> {
     let state = store.state();
-    let mut bytes = 0;
     for (id, volume) in &state.volumes {
-        bytes += read_tree(store, &volume.live).map_err(|e| format!("volume {id}: {e}"))?;
+        read_tree(store, &volume.live, known).map_err(|e| format!("volume {id}: {e}"))?;
         for (checkpoint, image) in &volume.images {
-            bytes += read_tree(store, &image.root)
+            read_tree(store, &image.root, known)
                 .map_err(|e| format!("volume {id}, checkpoint {checkpoint}: {e}"))?;
         }
     }
-    Ok(bytes)
+    Ok(())
 }
 
-fn read_tree(store: &Store, tree: &Fileset) -> Result<u64, String> {
+/// Reads everything, as [`read_versions`].
+///
+/// # Errors
+/// As [`read_versions`].
+pub fn read_everything(store: &Store) -> Result<(), String> {
+    read_versions(store, &mut Versions::new())
+}
+
+fn read_tree(store: &Store, tree: &Fileset, known: &mut Versions) -> Result<(), String> {
     let mut buffer = vec![0; 4096];
-    let mut bytes = 0;
     for (ino, inode) in tree.inodes.iter() {
         let Some(file) = inode.file() else { continue };
-        for (block, _) in file.map.iter() {
+        for (block, version) in file.map.iter() {
             let ino = strand_engine::Ino(ino);
-            bytes += store
+            buffer.fill(0);
+            store
                 .read(tree, ino, block * 4096, &mut buffer)
-                .map_err(|e| format!("inode {ino}, block {block}: {e}"))?
-                as u64;
+                .map_err(|e| format!("inode {ino}, block {block}: {e}"))?;
+            let before = known
+                .entry(version.addr().0)
+                .or_insert_with(|| buffer.clone());
+            assert!(
+                *before == buffer,
+                "inode {ino}, block {block}: a read gave other bytes than were written"
+            );
         }
     }
-    Ok(bytes)
+    Ok(())
 }

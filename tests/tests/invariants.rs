@@ -1,4 +1,5 @@
 //! The invariants of the reference systems that hold here too, by their numbers.
+#![allow(clippy::unwrap_used)] // a test that cannot prepare its store fails
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 //!
 //! `STRAND_SEQUENCES=N` runs so many histories, `STRAND_SEED=S` begins with that seed (one history, if no number is given),
 //! `STRAND_STEPS=N` makes them longer. A failure prints its seed and, made as short as it gets, its steps.
+#![allow(clippy::unwrap_used)] // a test that cannot prepare its store fails
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

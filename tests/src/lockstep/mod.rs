@@ -22,6 +22,7 @@ use strand_engine::{
 };
 use strand_journal::disk::Disk;
 use strand_journal::{Access, StoreId};
+use strand_replay::verify;
 
 /// Segments so small that a history crosses from one to the next many times.
 pub const SEGMENT_SIZE: u64 = 64 * 1024;
@@ -221,6 +222,23 @@ impl Lockstep {
             return Err("settled, but a volume says it is settling".into());
         }
         self.compare(Depth::Full)?;
-        self.check_fold()
+        self.check_fold()?;
+        self.check_verified()
+    }
+
+    /// Verification finds nothing wrong: copy-outs recomputed, ledgers, digests, every payload block.
+    fn check_verified(&self) -> Result<(), String> {
+        let options = verify::Options {
+            data: true,
+            anchor: None,
+            from_scratch: true,
+        };
+        let report =
+            verify::verify(self.store(), &options, &|_| {}).map_err(|e| format!("verify: {e}"))?;
+        if report.ok() {
+            Ok(())
+        } else {
+            Err(format!("verify: {:#?}", report.findings))
+        }
     }
 }

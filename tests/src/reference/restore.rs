@@ -114,7 +114,8 @@ impl Reference {
         for path in &rollback.paths {
             restore.path(path)?;
         }
-        if !restore.changed && !(rollback.attributes && self.times_differ) {
+        let only_times = rollback.attributes && self.times_differ;
+        if !restore.changed && !only_times {
             return Ok(None);
         }
         let (after, next_ino) = (restore.live, restore.next_ino);
