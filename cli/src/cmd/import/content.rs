@@ -1,63 +1,24 @@
-//! The bytes of one file into the store. One thread reads and prepares (checksums on all cores), this one places, a
-//! third commits: the disk, the processor and the journal work at the same time, and what waits in between is bounded.
-//! A block whose content is in the volume already is not written again.
+//! The bytes of one file into the store. Some threads read and prepare parts of it side by side, this one places them in
+//! order, another commits: the disk, the processor and the journal work at the same time, and what waits in between is
+//! bounded. A block whose content is in the volume already is not written again.
 
 use super::Importer;
-use crate::error::{Failure, Outcome, on_path};
+use super::source::{CHUNK, Change, Extent, Part, Source, chunks};
+use crate::error::{Outcome, on_path};
 use crate::interrupt;
-use rayon::prelude::*;
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
 use std::fs::{File, Metadata};
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use strand_engine::{BLOCK, BlockMap, Command, Ino, Store, Ticket, WriteRun};
+use strand_engine::{BLOCK, Command, Ino, Store, Ticket, WriteRun};
 use strand_journal::{Block, max_record_blocks};
 
-/// Bytes read at once: one command each.
-const CHUNK: u64 = 1 << 20;
-/// Chunks read and prepared ahead.
-const AHEAD: usize = 8;
+/// Parts that each reading thread prepares ahead.
+const AHEAD: usize = 4;
+/// The most reading threads.
+const MOST_READERS: usize = 4;
 /// Bytes placed between two commits; twice as many may be on their way.
 const COMMIT_EVERY: u64 = 32 << 20;
-/// A file up to this size is brought without threads.
-const SMALL: u64 = CHUNK;
-
-const ZERO: [u8; BLOCK as usize] = [0; BLOCK as usize];
-
-/// What a block of the source means for the volume.
-enum Change {
-    /// The volume has it already.
-    Same,
-    /// It becomes a hole.
-    Hole,
-    /// It is written.
-    Data(Block),
-}
-
-/// A part of the source, prepared.
-enum Part {
-    /// Blocks from `first` on, of a part that ends at byte `end`.
-    Blocks {
-        first: u64,
-        end: u64,
-        blocks: Vec<Change>,
-    },
-    /// Bytes of a hole of the source where the volume has data, from and to.
-    Hole { start: u64, end: u64 },
-}
-
-/// Reads the source by parts.
-struct Source<'a> {
-    file: &'a File,
-    path: &'a Path,
-    length: u64,
-    store: &'a Store,
-    existing: BlockMap,
-}
 
 /// Brings the content of `path` into the file `ino`.
 pub(super) fn bring(
@@ -79,13 +40,11 @@ pub(super) fn bring(
         store: import.store,
         existing,
     };
-    if source.length <= SMALL {
-        let mut parts = Vec::new();
-        source.parts(&mut |part| {
-            parts.push(part);
-            Ok(true)
-        })?;
-        for part in parts {
+    let extents = source.extents()?;
+    // Threads are not worth their start for a small file.
+    if source.length <= CHUNK {
+        for chunk in chunks(&extents) {
+            let part = source.part(chunk)?;
             if let Some(ticket) = place(import, ino, part)? {
                 import.uncommitted += 1;
                 if import.uncommitted >= super::COMMIT_EVERY {
@@ -95,7 +54,7 @@ pub(super) fn bring(
             }
         }
     } else {
-        pipeline(import, ino, &source)?;
+        pipeline(import, ino, &source, &extents)?;
     }
     // A shorter source cuts, and a hole at its end leaves no other trace than the size.
     let now = import.inode(ino)?.size();
@@ -109,23 +68,41 @@ pub(super) fn bring(
     Ok(())
 }
 
-fn pipeline(import: &mut Importer<'_>, ino: Ino, source: &Source<'_>) -> Outcome {
-    let (to_place, parts) = sync_channel::<Part>(AHEAD);
+fn pipeline(
+    import: &mut Importer<'_>,
+    ino: Ino,
+    source: &Source<'_>,
+    extents: &[Extent],
+) -> Outcome {
+    let readers = thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(MOST_READERS);
     let (to_commit, tickets) = sync_channel::<Ticket>(0);
     let store = import.store;
     thread::scope(|scope| {
-        let reading =
-            scope.spawn(move || source.parts(&mut |part| Ok(to_place.send(part).is_ok())));
+        // Each reader takes every so-manieth chunk; asked in turn, they give the chunks in order.
+        let parts: Vec<_> = (0..readers)
+            .map(|reader| {
+                let (give, parts) = sync_channel::<Outcome<Part>>(AHEAD);
+                scope.spawn(move || {
+                    for chunk in chunks(extents).skip(reader).step_by(readers) {
+                        let part = source.part(chunk);
+                        let failed = part.is_err();
+                        if give.send(part).is_err() || failed {
+                            break;
+                        }
+                    }
+                });
+                parts
+            })
+            .collect();
         let committing = scope.spawn(move || commit_each(store, &tickets));
         let placed = place_all(import, ino, parts, to_commit);
-        // The channels are closed: both threads end.
-        let read = reading
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // The channels are closed: every thread ends.
         let committed = committing
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        committed.and(placed).and(read)
+        committed.and(placed)
     })
 }
 
@@ -139,13 +116,14 @@ fn commit_each(store: &Store, tickets: &Receiver<Ticket>) -> Outcome {
 fn place_all(
     import: &mut Importer<'_>,
     ino: Ino,
-    parts: Receiver<Part>,
+    readers: Vec<Receiver<Outcome<Part>>>,
     to_commit: SyncSender<Ticket>,
 ) -> Outcome {
     let mut uncommitted = 0;
-    for part in parts {
+    for reader in readers.iter().cycle() {
+        let Ok(part) = reader.recv() else { break };
         interrupt::check("importing", "a signal asked for it")?;
-        if let Some(ticket) = place(import, ino, part)? {
+        if let Some(ticket) = place(import, ino, part?)? {
             uncommitted += CHUNK;
             if uncommitted >= COMMIT_EVERY {
                 uncommitted = 0;
@@ -219,117 +197,6 @@ fn runs(first: u64, blocks: Vec<Change>, longest: u64) -> (Vec<WriteRun>, Vec<Bl
         }
     }
     (runs, payload)
-}
-
-impl Source<'_> {
-    /// Gives every part to `give`, in order, until it says `false`.
-    fn parts(&self, give: &mut dyn FnMut(Part) -> Outcome<bool>) -> Outcome {
-        let mut at = 0;
-        while at < self.length {
-            let data = self.next_data(at)?.min(self.length);
-            // Whole blocks of the hole only: a block with one byte of data is a block of data.
-            let hole_end = if data == self.length {
-                self.length
-            } else {
-                data / BLOCK * BLOCK
-            };
-            if hole_end > at
-                && self
-                    .existing
-                    .next_at_or_after(at / BLOCK)
-                    .is_some_and(|(block, _)| block * BLOCK < hole_end)
-                && !give(Part::Hole {
-                    start: at,
-                    end: hole_end,
-                })?
-            {
-                return Ok(());
-            }
-            at = at.max(hole_end);
-            if at >= self.length {
-                break;
-            }
-            let end = self
-                .next_hole(data)?
-                .min(self.length)
-                .next_multiple_of(BLOCK)
-                .min(self.length);
-            while at < end {
-                let stop = (at + CHUNK).min(end);
-                if !give(self.blocks(at, stop)?)? {
-                    return Ok(());
-                }
-                at = stop;
-            }
-        }
-        Ok(())
-    }
-
-    fn next_data(&self, at: u64) -> Outcome<u64> {
-        match rustix::fs::seek(self.file, SeekFrom::Data(at)) {
-            Ok(data) => Ok(data),
-            Err(Errno::NXIO) => Ok(self.length),
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(at),
-            Err(error) => Err(on_path("read", self.path)(error.into())),
-        }
-    }
-
-    fn next_hole(&self, at: u64) -> Outcome<u64> {
-        match rustix::fs::seek(self.file, SeekFrom::Hole(at)) {
-            Ok(hole) => Ok(hole),
-            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NXIO) => Ok(self.length),
-            Err(error) => Err(on_path("read", self.path)(error.into())),
-        }
-    }
-
-    fn blocks(&self, start: u64, end: u64) -> Outcome<Part> {
-        let length = end - start;
-        let mut buffer = vec![0; usize::try_from(length.next_multiple_of(BLOCK)).unwrap_or(0)];
-        let wanted = usize::try_from(length).unwrap_or(0);
-        match self.file.read_exact_at(&mut buffer[..wanted], start) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                let shrank = io::Error::other("the file became shorter while it was read");
-                return Err(on_path("import", self.path)(shrank));
-            }
-            Err(error) => return Err(on_path("read", self.path)(error)),
-        }
-        let first = start / BLOCK;
-        let blocks: Result<Vec<Change>, Failure> = buffer
-            .par_chunks_exact(BLOCK as usize)
-            .enumerate()
-            .with_min_len(16)
-            .map(|(i, bytes)| self.change(first + i as u64, bytes))
-            .collect();
-        Ok(Part::Blocks {
-            first,
-            end,
-            blocks: blocks?,
-        })
-    }
-
-    fn change(&self, block: u64, bytes: &[u8]) -> Outcome<Change> {
-        let there = self.existing.get(block).copied();
-        if bytes == ZERO {
-            return Ok(if there.is_some() {
-                Change::Hole
-            } else {
-                Change::Same
-            });
-        }
-        let content = Block::from_slice(bytes);
-        if let Some(there) = there.filter(|t| t.crc() == content.crc()) {
-            let mut present = ZERO;
-            self.store
-                .journal()
-                .read_block(there.addr(), &mut present)
-                .map_err(strand_engine::Error::from)?;
-            if present == bytes {
-                return Ok(Change::Same);
-            }
-        }
-        Ok(Change::Data(content))
-    }
 }
 
 #[cfg(test)]

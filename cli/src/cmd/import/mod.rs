@@ -3,6 +3,7 @@
 
 mod content;
 mod outside;
+mod source;
 
 use crate::args::files::Import;
 use crate::context::{Context, inside_store, volume};
