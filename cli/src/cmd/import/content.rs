@@ -80,7 +80,7 @@ fn pipeline(
     let (to_commit, tickets) = sync_channel::<Ticket>(0);
     let store = import.store;
     thread::scope(|scope| {
-        // Each reader takes every so-manieth chunk; asked in turn, they give the chunks in order.
+        // With n readers, each takes every nth chunk; asked in turn, they give the chunks in order.
         let parts: Vec<_> = (0..readers)
             .map(|reader| {
                 let (give, parts) = sync_channel::<Outcome<Part>>(AHEAD);
