@@ -112,6 +112,11 @@ impl Scenario {
 
     /// Runs it on a disk that may fail, to its end or its first failure. The store is given back as it is then.
     pub fn run(&self, disk: &FaultyDisk) -> (Outcome, Option<Store>) {
+        self.run_to_failure(Arc::new(disk.clone()))
+    }
+
+    /// As [`Scenario::run`], on any disk.
+    pub fn run_to_failure(&self, disk: Arc<dyn Disk>) -> (Outcome, Option<Store>) {
         let mut outcome = Outcome::default();
         let store = match self.make(disk) {
             Ok(store) => store,
@@ -150,7 +155,7 @@ impl Scenario {
         mut on: impl FnMut(&Store, &Step, &Result<(), Error>),
     ) -> (Outcome, Option<Store>) {
         let mut outcome = Outcome::default();
-        let store = match self.make(disk) {
+        let store = match self.make(Arc::new(disk.clone())) {
             Ok(store) => store,
             Err(error) => {
                 outcome.failed = Some(error.kind().name());
@@ -181,9 +186,8 @@ impl Scenario {
         (outcome, Some(store))
     }
 
-    fn make(&self, disk: &FaultyDisk) -> Result<Store, Error> {
+    fn make(&self, disk: Arc<dyn Disk>) -> Result<Store, Error> {
         let clock = Arc::new(ManualClock::new(BEGIN));
-        let disk: Arc<dyn Disk> = Arc::new(disk.clone());
         let options = InitOptions {
             segment_size: SEGMENT_SIZE,
             capacity: self.capacity,

@@ -2,12 +2,16 @@
 
 use super::{goes_on, in_parallel};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strand_engine::{Command, Kind};
 use strand_journal::disk::{CallKind, FaultyDisk};
 use strand_tests::history::Step;
+use strand_tests::killed::Killed;
 use strand_tests::lockstep::{actor, fresh_digest};
+use strand_tests::random::Random;
 use strand_tests::scenario::{Scenario, read_everything, reopen};
+use strand_tests::small::{BLOCK, Small};
 
 #[test]
 fn every_disk_call_may_fail_once() {
@@ -212,4 +216,104 @@ fn a_full_disk_refuses_and_checkpoints_can_still_be_removed() {
         refusals > budgets,
         "{refusals} refusals in {budgets} budgets"
     );
+}
+
+/// The process is killed with written frames not flushed, in one segment or over two; the machine lives on. The next process sees them in the
+/// page cache: what it shows, it must have made durable before it acknowledges anything of its own.
+#[test]
+fn a_killed_process_leaves_nothing_that_is_shown_and_then_lost() {
+    for seed in 70..73 {
+        let scenario = Scenario::random(seed, 80);
+        let ended = AtomicU64::new(0);
+        in_parallel(1..400, |flushes| {
+            if ended.load(Ordering::Relaxed) > 0 {
+                return;
+            }
+            let disk = FaultyDisk::new(seed);
+            let killed = Killed::after(Arc::new(disk.clone()), flushes);
+            let (outcome, store) = scenario.run_to_failure(Arc::new(killed.clone()));
+            drop(store);
+            if !killed.is_dead() {
+                ended.store(1, Ordering::Relaxed);
+                return;
+            }
+            let place = format!("scenario {seed}, killed at flush {flushes}");
+            let Ok(store) = reopen(&disk, false) else {
+                assert!(!outcome.made, "{place}");
+                return;
+            };
+            assert!(store.state().seq >= outcome.acknowledged, "{place}");
+            let command = Command::VolumeCreate {
+                name: "afterwards".into(),
+                mode: 0o755,
+                uid: 0,
+                gid: 0,
+            };
+            let done = store
+                .run(&actor("later"), command)
+                .unwrap_or_else(|e| panic!("{place}: {e}"));
+            let digest = fresh_digest(&store.state());
+            drop(store);
+            for way in 0..10 {
+                let again =
+                    reopen(&disk.crash(way), true).unwrap_or_else(|e| panic!("{place}: {e}"));
+                assert_eq!(
+                    (again.state().seq, fresh_digest(&again.state())),
+                    (done.last, digest),
+                    "{place}, way {way}"
+                );
+                read_everything(&again).unwrap_or_else(|e| panic!("{place}: {e}"));
+            }
+        });
+        assert_eq!(
+            ended.into_inner(),
+            1,
+            "scenario {seed} has more flushes than were tried"
+        );
+    }
+}
+
+/// Somebody else fills the disk while the store is open: what it reckoned with is not there. That is a refusal too, and when there is
+/// room again the store goes on.
+#[test]
+fn space_that_vanishes_is_a_refusal_and_nothing_more() {
+    let small = Small::new();
+    let volume = small.volume("v");
+    let file = small.file(volume, "f");
+    small.write(volume, file, 0, 4, 1);
+    let used: u64 = small
+        .disk
+        .paths()
+        .iter()
+        .filter_map(|p| small.disk.file_bytes(p))
+        .map(|b| b.len() as u64)
+        .sum();
+    small.disk.limit_space(Some(used));
+    let mut refused = 0;
+    for n in 0..60 {
+        let before = fresh_digest(&small.store.state());
+        let bytes = Random::bytes(n, 3 * BLOCK as usize);
+        match small
+            .store
+            .write(&small.actor, volume, file, (n % 5) * BLOCK, &bytes)
+        {
+            Ok(done) => small.store.commit(done.ticket).unwrap(),
+            Err(error) => {
+                assert_eq!(error.kind(), Kind::NoSpace, "write {n}: {error}");
+                assert_eq!(
+                    fresh_digest(&small.store.state()),
+                    before,
+                    "write {n}: a refusal changed something"
+                );
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 10, "{refused} refused");
+    read_everything(&small.store).unwrap();
+    small.disk.limit_space(None);
+    small.write(volume, file, 0, 4, 99);
+    let digest = fresh_digest(&small.store.state());
+    let again = reopen(&small.disk.crash(1), true).unwrap();
+    assert_eq!(fresh_digest(&again.state()), digest);
 }

@@ -369,6 +369,7 @@ fn forge_later(disk: &FaultyDisk, event: &Event) -> FaultyDisk {
         start: None,
         known_flushed: 0,
         lock_timeout: Duration::ZERO,
+        spare_blocks: 0,
     };
     let (journal, _) = Journal::open(shared, options, &mut |_| Ok::<(), VisitError>(())).unwrap();
     let bytes = record(event, true);

@@ -102,6 +102,7 @@ fn forge(disk: &FaultyDisk, records: &[(Vec<u8>, u8)]) -> FaultyDisk {
         start: None,
         known_flushed: 0,
         lock_timeout: Duration::ZERO,
+        spare_blocks: 0,
     };
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let (journal, _) = Journal::open(shared, options, &mut |_| Ok::<(), VisitError>(())).unwrap();
