@@ -9,10 +9,14 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use strand_engine::owner::owned_brute;
+use strand_engine::{Block, Command, WriteRun};
 use strand_journal::disk::MemoryDisk;
 use strand_tests::history::{Profile, Step, choose, dice, shrink};
 use strand_tests::lockstep::{Depth, Lockstep};
+use strand_tests::random::Random;
 use strand_tests::reference::{BLOCK, Ino, Kind, Source};
+use strand_tests::small::Small;
 
 const STEPS: usize = 90;
 const SEQUENCES: u64 = 600;
@@ -326,6 +330,75 @@ fn bulk_movements_of_shared_blocks_are_counted_exactly() {
             Step::Undo(None),
         ];
         story(&[&steps[..], &after[..]].concat());
+    }
+}
+
+/// One write of data and of a hole so large that its copy-outs take the bulk form, over blocks that are mapped several times.
+#[test]
+fn a_write_of_data_and_a_large_hole_passes_each_version_once() {
+    for hole in [30, 600, 1100] {
+        let small = Small::new();
+        let volume = small.volume("v");
+        let file = small.file(volume, "f");
+        small.write(volume, file, 0, 40, 1);
+        for n in 0..5 {
+            let length = (40 << n) * BLOCK;
+            small
+                .store
+                .copy_range(&small.actor, volume, file, 0, file, length, length)
+                .unwrap();
+        }
+        let checkpoint = small.checkpoint("red", &[volume]);
+        let data = |block, seed| {
+            (
+                WriteRun {
+                    block,
+                    count: 1,
+                    data: true,
+                },
+                Block::from_slice(&Random::bytes(seed, BLOCK as usize)),
+            )
+        };
+        let ((first, one), (last, two)) = (data(3, 2), data(4 + hole, 3));
+        let runs = vec![
+            first,
+            WriteRun {
+                block: 4,
+                count: hole,
+                data: false,
+            },
+            last,
+        ];
+        let command = Command::Write {
+            volume,
+            ino: file,
+            runs,
+            size: 0,
+        };
+        let done = small
+            .store
+            .submit_with(&small.actor, command, &[one, two])
+            .unwrap();
+        small.store.commit(done.ticket).unwrap();
+        small.store.settle().unwrap();
+        let state = small.store.state();
+        let found = state.volume(volume).unwrap();
+        assert_eq!(
+            found.images[&checkpoint].ledger.owned(),
+            owned_brute(found)[&checkpoint],
+            "a hole of {hole} blocks"
+        );
+        // And what is left of it goes too.
+        small.store.truncate(&small.actor, volume, file, 5).unwrap();
+        small.store.settle().unwrap();
+        let state = small.store.state();
+        let found = state.volume(volume).unwrap();
+        assert_eq!(
+            found.images[&checkpoint].ledger.owned(),
+            40,
+            "a hole of {hole} blocks"
+        );
+        assert_eq!(owned_brute(found)[&checkpoint], 40);
     }
 }
 
