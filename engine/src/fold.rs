@@ -225,7 +225,14 @@ pub fn fold_from(
             return Err(damage.into());
         }
         if folder.missing.is_empty() {
-            return Ok(folder.state);
+            let reached = folder.state.seq;
+            return match until {
+                Some(until) if reached != until => Err(Damage::new(format!(
+                    "the journal has no event {until} to stop at, the fold ended at {reached}"
+                ))
+                .into()),
+                _ => Ok(folder.state),
+            };
         }
         let known = pins.len();
         pins.append(&mut folder.missing);

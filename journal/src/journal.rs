@@ -444,12 +444,24 @@ impl Journal {
         self.start_after(fence)
     }
 
+    /// As [`Journal::close`], without the last frame: where every block counts.
+    ///
+    /// # Errors
+    /// As [`Journal::close`].
+    pub fn close_without_frame(&self) -> Result<(), Error> {
+        self.finish(false)
+    }
+
     /// Commits everything and says in a last frame that the store was closed in good order. Without space for that frame,
     /// or opened for reading, only the first. No command is taken afterwards.
     ///
     /// # Errors
     /// [`Error::Poisoned`], [`Error::Io`].
     pub fn close(&self) -> Result<(), Error> {
+        self.finish(true)
+    }
+
+    fn finish(&self, last_frame: bool) -> Result<(), Error> {
         if self.read_only {
             return Ok(());
         }
@@ -464,7 +476,7 @@ impl Journal {
         };
         self.commit(placed)?;
         let mut state = self.core.state();
-        if !state.epoch_due {
+        if last_frame && !state.epoch_due {
             match self.open_empty(&mut state, flags::CLOSE) {
                 Ok(()) => {
                     drop(state);

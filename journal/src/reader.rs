@@ -7,7 +7,7 @@ use crate::block::{is_blank, leaf_of};
 use crate::error::Error;
 use crate::frame::{Frame, FrameError, NO_BLOCK};
 use crate::recovery::Damage;
-use crate::walk::{Stop, Walk, read_frame};
+use crate::walk::{Stop, Walk, after, read_frame};
 use crate::writer::Core;
 use crate::{BLOCK_SIZE, FrameError as Reason};
 
@@ -91,6 +91,31 @@ impl Reader {
             later: None,
             failed: false,
         }
+    }
+
+    /// Whether a place is one of this journal's: it lies at or before the durable end, behind a frame that has its chain hash.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn holds(&self, start: &Start) -> Result<bool, Error> {
+        if *start == self.origin() {
+            return Ok(true);
+        }
+        let end = self.end();
+        let beyond =
+            start.number > end.number || (start.segment, start.block) > (end.segment, end.block);
+        let present = self.core.segments.numbers().contains(&start.segment);
+        if beyond || !present || start.previous_block >= start.block {
+            return Ok(false);
+        }
+        let frame = read_frame(
+            &self.core.segments,
+            &self.core.layout,
+            start.segment,
+            start.previous_block,
+            false,
+        )?;
+        Ok(frame.is_ok_and(|frame| after(&frame) == *start))
     }
 
     /// The frame that begins at a block, whatever stands before it.

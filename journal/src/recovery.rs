@@ -45,6 +45,9 @@ pub struct OpenOptions {
     pub known_flushed: u64,
     /// How long to wait for the lock.
     pub lock_timeout: Duration,
+    /// Where no more blocks than this are free, the epoch's first frame is put off to the first command: an opening that does
+    /// nothing takes no room then.
+    pub spare_blocks: u64,
 }
 
 /// A tail that was never acknowledged, and is cut away (for reading only: passed over).
@@ -208,9 +211,13 @@ impl Journal {
         let core = Core::new(layout, Arc::new(segments), recovery.end);
         let journal = Journal::assemble(core, disk, read_only, lock);
         if !read_only {
-            match journal.begin_epoch() {
-                Err(Error::NoSpace { .. }) => journal.begin_epoch_later(),
-                other => other?,
+            if journal.space().free_blocks <= options.spare_blocks {
+                journal.begin_epoch_later();
+            } else {
+                match journal.begin_epoch() {
+                    Err(Error::NoSpace { .. }) => journal.begin_epoch_later(),
+                    other => other?,
+                }
             }
         }
         Ok((journal, recovery))

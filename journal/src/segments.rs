@@ -224,14 +224,23 @@ impl Segments {
             Err(error) => {
                 tracing::debug!(%error, "no thread to prepare a segment with");
                 self.state().making = None;
+                self.made.notify_all();
             }
         }
     }
 
     fn work(&self, segment: u64) {
+        /// Whoever waits for the segment goes on, also when this thread dies.
+        struct Finished<'a>(&'a Segments);
+        impl Drop for Finished<'_> {
+            fn drop(&mut self) {
+                self.0.state().making = None;
+                self.0.made.notify_all();
+            }
+        }
+        let finished = Finished(self);
         let made = create(&*self.disk, segment, self.layout.segment_size, false);
         let mut state = self.state();
-        state.making = None;
         match &made {
             Ok(file) => {
                 let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,7 +251,7 @@ impl Segments {
             Err(error) => tracing::debug!(%error, "cannot prepare segment {segment}"),
         }
         drop(state);
-        self.made.notify_all();
+        drop(finished);
         if let Ok(file) = made {
             self.fill(segment, &*file);
         }
@@ -377,7 +386,10 @@ fn discard(disk: &dyn Disk, path: &str, error: Error) -> Error {
 
 /// A full disk is a refusal, anything else a failure.
 pub(crate) fn no_space(action: &'static str, path: &str, needed: u64, source: io::Error) -> Error {
-    if source.kind() == io::ErrorKind::StorageFull {
+    if matches!(
+        source.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    ) {
         return Error::NoSpace {
             needed,
             source: Some(source),

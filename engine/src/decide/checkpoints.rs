@@ -101,10 +101,9 @@ pub(super) fn judge(state: &State, request: &Request<'_>) -> Result<Vec<Event>, 
             scope,
             shifts,
         } => {
-            let waiting = volume(state, *id)?
-                .pending
-                .front()
-                .is_some_and(|p| p.scope == *scope && p.after.is_some());
+            // The volume may have gone meanwhile: then there is nothing to count.
+            let first = state.volume(*id).and_then(|v| v.pending.front());
+            let waiting = first.is_some_and(|p| p.scope == *scope && p.after.is_some());
             if !waiting {
                 return Ok(Vec::new()); // somebody else counted it
             }

@@ -158,34 +158,66 @@ fn write(
     if size > MAX_FILE_SIZE {
         return Err(too_large());
     }
-    let replaced: Vec<(Ino, Range)> = runs
+    // What a run of data leaves unmapped past the end no event could have written.
+    let reach = file.size.max(size).div_ceil(BLOCK);
+    if runs
         .iter()
-        .map(|run| {
-            (
-                ino,
-                Range {
-                    block: run.block,
-                    count: run.count,
-                },
-            )
-        })
-        .collect();
-    let cause = if runs.iter().any(|r| r.data) {
-        Cause::Write
-    } else {
-        Cause::Punch
-    };
-    let mut events = range_copy_outs(volume, &replaced, cause);
-    let bulk = matches!(events.first(), Some(Event::CopiedOutScope { .. }));
-    if bulk && runs.len() != 1 {
-        return Err(
-            Refusal::new(Kind::Invalid, "one write replaces too many blocks")
-                .next("write less at a time"),
-        );
+        .any(|run| run.data && run.block + run.count > reach)
+    {
+        return Err(Refusal::new(
+            Kind::Invalid,
+            "a write past the size it gives",
+        ));
     }
+    let ranges = |data: bool| -> Vec<(Ino, Range)> {
+        let wanted = runs.iter().filter(|run| run.data == data);
+        wanted
+            .map(|run| {
+                (
+                    ino,
+                    Range {
+                        block: run.block,
+                        count: run.count,
+                    },
+                )
+            })
+            .collect()
+    };
+    let (data, holes) = (ranges(true), ranges(false));
+    let all: Vec<(Ino, Range)> = data.iter().chain(&holes).copied().collect();
+    let cause = if data.is_empty() {
+        Cause::Punch
+    } else {
+        Cause::Write
+    };
+    let mut events = range_copy_outs(volume, &all, cause);
     let mut now = file.size;
-    for run in runs {
-        events.push(run_event(id, ino, run, &mut now, size));
+    if matches!(events.first(), Some(Event::CopiedOutScope { .. })) {
+        // In bulk: data first, named block by block; then each hole behind a scope of its own, which counts what it alone moved.
+        events = range_copy_outs(volume, &data, Cause::Write);
+        if matches!(events.first(), Some(Event::CopiedOutScope { .. })) {
+            return Err(
+                Refusal::new(Kind::Invalid, "one write replaces too many blocks")
+                    .next("write less at a time"),
+            );
+        }
+        events.extend(
+            runs.iter()
+                .filter(|run| run.data)
+                .map(|run| run_event(id, ino, run, &mut now, size)),
+        );
+        for run in runs.iter().filter(|run| !run.data) {
+            events.push(Event::CopiedOutScope {
+                volume: id,
+                cause: Cause::Punch,
+            });
+            events.push(run_event(id, ino, run, &mut now, size));
+        }
+    } else {
+        events.extend(
+            runs.iter()
+                .map(|run| run_event(id, ino, run, &mut now, size)),
+        );
     }
     if size > now {
         events.push(Event::Truncated {

@@ -22,6 +22,9 @@ pub const BULK_BLOCKS: u64 = 1024;
 /// Journal blocks that an administrative command is reckoned to need at most (its frame's header, twice).
 const ADMIN_BLOCKS: u64 = 4;
 
+/// Bulk movements of one volume that may wait to be counted.
+const MAX_WAITING: usize = 32_768;
+
 /// Judges a command: the events that carry it out, or why not.
 ///
 /// # Errors
@@ -37,6 +40,7 @@ pub fn decide(state: &State, request: &Request<'_>, views: &Views) -> Result<Vec
         });
     }
     let decided = judge(state, request, views)?;
+    few_wait(state, &decided)?;
     if decided.is_empty() {
         return Ok(decided); // nothing to do is nothing to record
     }
@@ -95,6 +99,23 @@ fn judge(state: &State, request: &Request<'_>, views: &Views) -> Result<Vec<Even
     }
 }
 
+/// Bulk movements that wait to be counted keep old roots in memory, so there is a bound, below the one of `admit`.
+fn few_wait(state: &State, events: &[Event]) -> Result<(), Refusal> {
+    let crowded = events.iter().any(|event| match event {
+        Event::CopiedOutScope { volume, .. } => state
+            .volume(*volume)
+            .is_some_and(|v| v.pending.len() >= MAX_WAITING),
+        _ => false,
+    });
+    if crowded {
+        return Err(
+            Refusal::new(Kind::Busy, "too many bulk movements wait to be counted")
+                .next("commit, then try again"),
+        );
+    }
+    Ok(())
+}
+
 /// An actor is recorded as it is, or not at all: a cut one would never be found again among those seen.
 fn texts_fit(actor: &Actor) -> Result<(), Refusal> {
     let texts = [&actor.name, &actor.command, &actor.login, &actor.reason];
@@ -123,10 +144,10 @@ fn enough_room(request: &Request<'_>) -> Result<(), Refusal> {
         Command::CheckpointRemove { .. }
         | Command::VolumeRemove { .. }
         | Command::Settle { .. }
-        | Command::DropOrphan { .. }
-        | Command::RecordDigest { .. }
+        | Command::DropOrphan { .. } => (1, 0),
+        Command::RecordDigest { .. }
         | Command::RecordClockJump { .. }
-        | Command::RecordRefused { .. } => (1, 0),
+        | Command::RecordRefused { .. } => (1, reserve / 2),
         Command::Unlink { .. }
         | Command::Rollback { .. }
         | Command::RollbackAll { .. }

@@ -93,7 +93,10 @@ pub(super) fn evolve(state: &mut State, placed: &Placed<'_>, views: &Views) {
             }
         }
         Event::VolumeRestored { volume } => {
-            if let Some(back) = state.removed_volumes.remove(volume) {
+            if let Some(mut back) = state.removed_volumes.remove(volume) {
+                // Handles that kept unlinked files are gone with the volume.
+                let live = without_orphans(&back.live);
+                Arc::make_mut(&mut back).live = live;
                 state.volume_names.insert(back.name.clone(), *volume);
                 state.volumes.insert(*volume, back);
             }

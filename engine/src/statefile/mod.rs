@@ -45,7 +45,7 @@ const UNFINISHED: &str = ".tmp";
 /// Memory: about 50 bytes for each node of the state's maps, while it runs.
 ///
 /// # Errors
-/// The disk's; nothing but an unfinished file is left behind then. [`Error::Misuse`] where `start` is not the state's.
+/// The disk's; nothing is left behind then, or an unfinished file at most. [`Error::Misuse`] where `start` is not the state's.
 pub fn write(
     disk: &dyn Disk,
     state: &State,
@@ -71,7 +71,11 @@ pub fn write(
             start: *start,
         },
     )
-    .map_err(|source| failed("write", &unfinished, source))?;
+    .map_err(|source| {
+        // A full disk needs the room more than a file that nobody will read.
+        let _ = disk.remove(&unfinished);
+        failed("write", &unfinished, source)
+    })?;
     disk.rename(&unfinished, &whole)
         .map_err(|source| failed("rename", &unfinished, source))?;
     disk.sync_dir(STATE_DIR)
@@ -102,6 +106,16 @@ fn failed(action: &'static str, path: &str, source: io::Error) -> Error {
         action,
         path: path.to_owned(),
         source,
+    }
+}
+
+/// Removes state files that turned out to belong to no position of the journal, as far as that goes.
+pub(crate) fn forget(disk: &dyn Disk, covering: &[Seq]) {
+    for seq in covering {
+        let path = format!("{STATE_DIR}/{seq:020}{WHOLE}");
+        if let Err(error) = disk.remove(&path) {
+            tracing::warn!(%error, file = %path, "a useless state file stays");
+        }
     }
 }
 

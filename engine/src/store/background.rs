@@ -52,7 +52,7 @@ impl StateFiles {
             return;
         }
         let behind = store.journal.flushed().saturating_sub(self.last());
-        if behind < every {
+        if behind < every && !self.wanted() {
             return;
         }
         if !store.options.background || !store.disk.background() {

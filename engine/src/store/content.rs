@@ -210,15 +210,20 @@ impl Store {
         offset: u64,
         length: u64,
     ) -> Result<Done, Error> {
-        let size = file(&self.lock(), volume, ino)?.size;
-        let end = offset.saturating_add(length).min(size);
-        self.clear(actor, volume, ino, offset.min(end), end)
+        self.clear(
+            actor,
+            volume,
+            ino,
+            offset,
+            offset.saturating_add(length),
+            false,
+        )
     }
 
     /// Makes a range read as zeros; the file grows to reach over it.
     ///
     /// # Errors
-    /// As [`Store::submit`]; [`Kind::TooLarge`].
+    /// As [`Store::submit`]; [`Kind::TooLarge`], [`Kind::Invalid`] for an empty range.
     pub fn zero(
         &self,
         actor: &Actor,
@@ -238,16 +243,11 @@ impl Store {
                 Refusal::new(Kind::TooLarge, "the range ends beyond what a file can have").into(),
             );
         };
-        if end > file(&self.lock(), volume, ino)?.size {
-            let done = self.clear(actor, volume, ino, offset, end)?;
-            if end <= file(&self.lock(), volume, ino)?.size {
-                return Ok(done);
-            }
-            return self.truncate(actor, volume, ino, end);
-        }
-        self.clear(actor, volume, ino, offset, end)
+        self.clear(actor, volume, ino, offset, end, true)
     }
 
+    /// One command: ragged edges rewritten, whole blocks unmapped. Planned without the lock; begun again where the size or an edge
+    /// changed meanwhile.
     fn clear(
         &self,
         actor: &Actor,
@@ -255,52 +255,71 @@ impl Store {
         ino: Ino,
         offset: u64,
         end: u64,
+        grow: bool,
     ) -> Result<Done, Error> {
-        let size = file(&self.lock(), volume, ino)?.size;
-        // The last block of the file is whole for this purpose: past the end it is zeros already.
-        let (first, last) = (
-            offset.div_ceil(BLOCK),
-            if end >= size {
-                end.div_ceil(BLOCK)
-            } else {
-                end / BLOCK
-            },
-        );
-        let write_zeros = |from: u64, to: u64| {
-            let zeros = vec![0; usize::try_from(to - from).unwrap_or(BLOCK_SIZE)];
-            self.write_chunk(actor, volume, ino, from, &zeros)
-        };
-        let done = |events: Done, before: Option<Done>| Done {
-            first: before.map_or(events.first, |b| b.first),
-            ..events
-        };
-        if first >= last {
-            return write_zeros(offset, end.max(offset));
+        loop {
+            let inner = self.lock();
+            let size = file(&inner, volume, ino)?.size;
+            let to = end.min(size);
+            let (first, last) = (offset / BLOCK, to.max(offset + 1).div_ceil(BLOCK) - 1);
+            let edges = self.edges(&inner, volume, ino, first, last)?;
+            drop(inner);
+            let (mut runs, mut payload) = (Vec::new(), Vec::new());
+            if offset < to {
+                // Past the end of the file a block is zeros already, so its last block can go whole.
+                let ragged =
+                    |block: u64| block * BLOCK < offset || ((block + 1) * BLOCK > to && to < size);
+                let mut edge = |block: u64| -> Result<(), Error> {
+                    let Some(version) = edges.1[usize::from(block != first)] else {
+                        return Ok(());
+                    };
+                    let mut bytes = Box::new(ZERO);
+                    self.read_version(version, &mut bytes)?;
+                    let from = offset.max(block * BLOCK) - block * BLOCK;
+                    let until = to.min((block + 1) * BLOCK) - block * BLOCK;
+                    bytes[from as usize..until as usize].fill(0);
+                    let data = *bytes != ZERO;
+                    payload.extend(data.then(|| Block::new(bytes)));
+                    runs.push(WriteRun {
+                        block,
+                        count: 1,
+                        data,
+                    });
+                    Ok(())
+                };
+                let (head, tail) = (ragged(first), last > first && ragged(last));
+                if head {
+                    edge(first)?;
+                }
+                if tail {
+                    edge(last)?;
+                }
+                let whole = first + u64::from(head)..last + 1 - u64::from(tail);
+                if whole.start < whole.end {
+                    let count = whole.end - whole.start;
+                    runs.insert(
+                        usize::from(runs.first().is_some_and(|r| r.block < whole.start)),
+                        WriteRun {
+                            block: whole.start,
+                            count,
+                            data: false,
+                        },
+                    );
+                }
+            }
+            let mut inner = self.lock();
+            if self.edges(&inner, volume, ino, first, last)? != edges {
+                continue;
+            }
+            let size = if grow { size.max(end) } else { size };
+            let command = Command::Write {
+                volume,
+                ino,
+                runs,
+                size,
+            };
+            return self.execute(&mut inner, actor, command, &payload, &Views::none());
         }
-        let mut all = None;
-        if offset < first * BLOCK {
-            all = Some(write_zeros(offset, first * BLOCK)?);
-        }
-        let runs = vec![WriteRun {
-            block: first,
-            count: last - first,
-            data: false,
-        }];
-        let mut inner = self.lock();
-        let now = file(&inner, volume, ino)?.size;
-        let command = Command::Write {
-            volume,
-            ino,
-            runs,
-            size: now,
-        };
-        let part = self.execute(&mut inner, actor, command, &[], &Views::none())?;
-        drop(inner);
-        all = Some(done(part, all));
-        if end > last * BLOCK {
-            all = Some(done(write_zeros(last * BLOCK, end)?, all));
-        }
-        all.ok_or_else(|| Refusal::new(Kind::Invalid, "an empty range").into())
     }
 
     /// Copies a range within a volume: whole blocks are shared, ragged edges copied. Stops at the end of the file read; gives the number of

@@ -12,7 +12,7 @@ mod read;
 pub use open::{InitOptions, OpenOptions, Opening};
 pub use read::FileReader;
 
-use crate::admit::admit;
+use crate::admit::{MAX_TIME, admit};
 use crate::clock::Clock;
 use crate::command::{Command, Request};
 use crate::decide::decide;
@@ -180,7 +180,10 @@ impl Store {
     pub fn commit(&self, ticket: Ticket) -> Result<(), Error> {
         self.journal.commit(ticket)?;
         if self.unsettled.load(Ordering::Relaxed) > MOST_UNSETTLED {
-            self.settle()?;
+            // What was asked for is durable; the counting can wait.
+            if let Err(error) = self.settle() {
+                tracing::warn!(%error, "bulk movements wait to be counted");
+            }
         }
         self.state_files.after_commit(self);
         Ok(())
@@ -286,8 +289,14 @@ impl Store {
             return Err(Refusal::new(Kind::ReadOnly, "the store is open for reading only").into());
         }
         self.still_true(inner)?;
-        self.note_clock_jump(inner)?;
-        self.place_refusals(inner, false)?;
+        match self
+            .note_clock_jump(inner)
+            .and_then(|()| self.place_refusals(inner, false))
+        {
+            // No room for bookkeeping says nothing about the command.
+            Err(error) if error.kind() == Kind::NoSpace => {}
+            other => other?,
+        }
         self.execute_plain(inner, actor, command, payload, views)
     }
 
@@ -369,6 +378,14 @@ impl Store {
         }
         let who = actor_number(&inner.state, actor);
         let mut time = self.clock.wall();
+        if time > MAX_TIME {
+            return Err(Refusal::new(
+                Kind::Invalid,
+                "the wall clock shows a time after the year 2262",
+            )
+            .next("set the clock, then try again")
+            .into());
+        }
         inner.bytes.clear();
         let mut ends = Vec::with_capacity(events.len());
         let mut before = inner.state.time;

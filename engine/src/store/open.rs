@@ -107,9 +107,9 @@ impl Store {
             store: options.store,
             capacity: options.capacity,
         };
+        let journal = Journal::create(disk.clone(), create)?;
         disk.create_dir(statefile::STATE_DIR)
             .map_err(|e| io("make the directory of state files", &e))?;
-        let journal = Journal::create(disk.clone(), create)?;
         let opening = Opening {
             recovery: None,
             state_file: None,
@@ -139,7 +139,10 @@ impl Store {
         options: OpenOptions,
     ) -> Result<Store, Error> {
         let mut bad = Vec::new();
+        let mut unbound = Vec::new();
         let mut below = Seq::MAX;
+        // A state file was written behind a flush: what it covers was durable, even where the file cannot be used.
+        let mut proven = 0;
         loop {
             let base = if options.ignore_state_files {
                 None
@@ -150,7 +153,7 @@ impl Store {
                 Some((state, start)) => (Some(state.seq), state, Some(start)),
                 None => (None, State::empty(), None),
             };
-            let known_flushed = state.seq;
+            let known_flushed = state.seq.max(proven);
             let mut folder = Folder::new(state, BTreeSet::new(), None);
             let opened = Journal::open(
                 disk.clone(),
@@ -159,6 +162,7 @@ impl Store {
                     start,
                     known_flushed,
                     lock_timeout: options.lock_timeout,
+                    spare_blocks: RESERVE_BLOCKS / 2,
                 },
                 &mut |frame| {
                     folder.frame(frame, &mut |_, _| {});
@@ -173,6 +177,8 @@ impl Store {
                         found.unwrap_or(0)
                     ));
                     below = found.unwrap_or(0);
+                    proven = proven.max(below);
+                    unbound.push(below);
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -191,6 +197,9 @@ impl Store {
                 return Err(damage.clone().into());
             }
             drop(folder);
+            if options.access == Access::ReadWrite {
+                statefile::forget(&*disk, &unbound);
+            }
             let folded = state.seq - found.unwrap_or(0).min(state.seq);
             let opening = Opening {
                 recovery: Some(recovery),
@@ -218,6 +227,7 @@ impl Store {
         let segment_size = u64::from(journal.blocks_per_segment()) * crate::block::BLOCK;
         let write_blocks = u64::from(max_record_blocks(segment_size)).max(1);
         let state_files = background::StateFiles::new(opening.state_file.unwrap_or(0));
+        let waiting = state.volumes.values().map(|v| v.pending.len() as u64).sum();
         Store {
             inner: Mutex::new(Inner {
                 state,
@@ -238,7 +248,7 @@ impl Store {
             reserve_blocks: reserve,
             write_blocks,
             state_files,
-            unsettled: AtomicU64::new(0),
+            unsettled: AtomicU64::new(waiting),
         }
     }
 
@@ -263,13 +273,18 @@ impl Store {
             .flat_map(|(id, v)| v.live.orphans.iter().map(|ino| (*id, *ino)))
             .collect();
         for (volume, ino) in orphans {
-            self.execute(
+            let dropped = self.execute(
                 &mut inner,
                 &Actor::program(),
                 Command::DropOrphan { volume, ino },
                 &[],
                 &Views::none(),
-            )?;
+            );
+            match dropped {
+                // A full store opens all the same; they go when there is room.
+                Err(error) if error.kind() == Kind::NoSpace => return Ok(()),
+                other => other?,
+            };
         }
         Ok(())
     }
@@ -284,18 +299,28 @@ impl Store {
             return Ok(());
         }
         self.state_files.join();
-        self.settle()?;
-        {
-            let mut inner = self.lock();
-            self.place_refusals(&mut inner, true)?;
+        let kept = self.keep_books();
+        let closed = if self.journal.space().free_blocks <= self.reserve_blocks / 2 {
+            self.journal.close_without_frame()
+        } else {
+            self.journal.close()
+        };
+        closed?;
+        match kept {
+            // On a full store the books are kept later; what was asked for is done.
+            Err(error) if error.kind() == Kind::NoSpace => Ok(()),
+            other => other,
         }
-        let behind = self
-            .lock()
-            .state
-            .seq
-            .saturating_sub(self.state_files.last());
-        let due = self.options.state_every > 0
-            && behind >= CLOSE_STATE_EVENTS.min(self.options.state_every);
+    }
+
+    /// What a close records.
+    fn keep_books(&self) -> Result<(), Error> {
+        self.settle()?;
+        self.place_refusals(&mut self.lock(), true)?;
+        let seq = self.lock().state.seq;
+        let behind = seq.saturating_sub(self.state_files.last());
+        let every = self.options.state_every;
+        let due = every > 0 && behind >= CLOSE_STATE_EVENTS.min(every);
         if due || self.state_files.wanted() {
             if let Err(error) = self.write_state_file() {
                 tracing::warn!(%error, "no state file was written; the next opening folds more");
@@ -303,7 +328,6 @@ impl Store {
         } else if self.worth_a_digest() {
             self.record_digest()?;
         }
-        self.journal.close()?;
         Ok(())
     }
 
@@ -349,10 +373,15 @@ fn newest_state(
 
 /// A state to fold from: the newest good state file at or before a position, or the empty state.
 pub(super) fn base_for(disk: &dyn Disk, journal: &Journal, first: Seq) -> (State, Start) {
-    match newest_state(disk, first.saturating_add(1), &mut Vec::new()) {
-        Ok(Some(base)) => base,
-        _ => (State::empty(), journal.reader().origin()),
+    let reader = journal.reader();
+    let mut below = first.saturating_add(1);
+    while let Ok(Some((state, start))) = newest_state(disk, below, &mut Vec::new()) {
+        if reader.holds(&start).unwrap_or(false) {
+            return (state, start);
+        }
+        below = state.seq;
     }
+    (State::empty(), reader.origin())
 }
 
 fn io(action: &'static str, error: &std::io::Error) -> Error {

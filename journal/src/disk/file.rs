@@ -17,6 +17,9 @@ use super::{Disk, DiskFile, Lock, LockError, file_lock};
 /// Most parts handed to the kernel in one call (IOV_MAX on Linux).
 const MAX_PARTS: usize = 1024;
 
+/// Free bytes of the host that are taken for its own bookkeeping.
+const FILE_SYSTEM_BYTES: u64 = 1 << 20;
+
 /// A store's directory in a real file system.
 #[derive(Debug)]
 pub struct FileDisk {
@@ -142,7 +145,9 @@ impl Disk for FileDisk {
 
     fn free_bytes(&self) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(&self.root)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        // What the file system needs for itself, to hold that much: names, extents, its own journal.
+        Ok(free.saturating_sub(FILE_SYSTEM_BYTES + free / 64))
     }
 
     fn lock_exclusive(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
