@@ -2,8 +2,9 @@
 
 use crate::actor;
 use crate::args::Global;
-use crate::error::{Failure, Outcome, on_path, refuse};
+use crate::error::{Failure, Outcome, refuse};
 use crate::names::nearest;
+use crate::opening;
 use crate::output::Out;
 use crate::output::units;
 use std::cell::OnceCell;
@@ -27,17 +28,21 @@ pub(crate) struct Context {
     pub(crate) out: Out,
     arguments: Vec<OsString>,
     actor: OnceCell<Actor>,
+    damage: OnceCell<Refusal>,
 }
 
 impl Context {
     /// For this process.
-    pub(crate) fn new(global: Global, arguments: Vec<OsString>) -> Self {
+    pub(crate) fn new(mut global: Global, arguments: Vec<OsString>) -> Self {
+        // An empty STRAND_STORE, as a script leaves it, names none.
+        global.store = global.store.filter(|path| !path.as_os_str().is_empty());
         let out = Out::stdout(global.json);
         Self {
             global,
             out,
             arguments,
             actor: OnceCell::new(),
+            damage: OnceCell::new(),
         }
     }
 
@@ -53,8 +58,8 @@ impl Context {
     /// [`Kind::Usage`] where neither says.
     pub(crate) fn store_path(&self) -> Outcome<&Path> {
         match &self.global.store {
-            Some(path) if !path.as_os_str().is_empty() => Ok(path),
-            _ => refuse(
+            Some(path) => Ok(path),
+            None => refuse(
                 Refusal::new(Kind::Usage, "no store was named")
                     .why("neither --store nor STRAND_STORE says which")
                     .next("add --store DIR, or export STRAND_STORE=DIR; strand init DIR makes one"),
@@ -62,21 +67,43 @@ impl Context {
         }
     }
 
-    /// Opens the store to look at it: beside other readers, and without changing a byte.
+    /// Opens the store to look at it: beside other readers, and without changing a byte. Where its journal is damaged, the
+    /// command still does what it can, and [`Context::judged`] says at its end what was not seen.
     pub(crate) fn read(&self) -> Outcome<Opened> {
-        let store = self.open(Access::ReadOnly)?;
-        if let Some(damage) = store
-            .opening()
-            .recovery
-            .as_ref()
-            .and_then(|r| r.damage.as_ref())
-        {
-            tracing::warn!("the journal is damaged, what follows ends before it: {damage}");
+        let store = self.read_as_it_is()?;
+        if let Some(damage) = opening::cut_short(&store) {
+            self.damage.get_or_init(|| damage);
         }
-        if let Some(damage) = &store.opening().damage {
-            tracing::warn!("an event is damaged, what follows ends before it: {damage}");
+        Ok(store)
+    }
+
+    /// As [`Context::read`], for the commands whose own output says whether the store is damaged.
+    pub(crate) fn read_as_it_is(&self) -> Outcome<Opened> {
+        Ok(Opened(Some(self.open(Access::ReadOnly)?)))
+    }
+
+    /// The damage of the store that was opened for reading.
+    pub(crate) fn damage(&self) -> Option<&Refusal> {
+        self.damage.get()
+    }
+
+    /// How the command ends, given how it went: what was read from a damaged store never ends well.
+    pub(crate) fn judged(&self, ended: Outcome) -> Outcome {
+        let Some(damage) = self.damage() else {
+            return ended;
+        };
+        match ended {
+            Ok(()) | Err(Failure::OutputClosed) => refuse(damage.clone()),
+            // What is not there may lie behind the damage.
+            Err(Failure::Refused(refusal))
+                if matches!(refusal.kind, Kind::NotFound | Kind::OutOfRange) =>
+            {
+                let mut behind = damage.clone();
+                behind.message = format!("{}, as far as the journal can be read", refusal.message);
+                refuse(behind)
+            }
+            Err(other) => Err(other),
         }
-        Ok(Opened(Some(store)))
     }
 
     /// Opens the store to change it: alone.
@@ -86,14 +113,7 @@ impl Context {
 
     fn open(&self, access: Access) -> Outcome<Store> {
         let path = self.store_path()?;
-        let disk = FileDisk::open(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => Failure::from(
-                Refusal::new(Kind::NotAStore, format!("{} is no store", path.display()))
-                    .why(crate::error::plain(&error))
-                    .next(format!("strand init {}", path.display())),
-            ),
-            _ => on_path("open", path)(error),
-        })?;
+        let disk = FileDisk::open(path).map_err(|error| opening::no_directory(path, &error))?;
         let options = OpenOptions {
             access,
             lock_timeout: self.global.lock_timeout,
@@ -101,20 +121,8 @@ impl Context {
             ignore_state_files: false,
             background: true,
         };
-        Store::open(Arc::new(disk), Arc::new(SystemClock::default()), options).map_err(|error| {
-            let mut refusal = error.refusal();
-            if let strand_engine::Error::Journal(strand_journal::Error::Locked { holder }) = &error
-            {
-                refusal.why = Some(held_by(holder));
-            }
-            if refusal.kind == Kind::NotAStore {
-                refusal.message = format!("{} is no store", path.display());
-                refusal
-                    .next
-                    .get_or_insert_with(|| "strand init DIR makes one".into());
-            }
-            refusal.into()
-        })
+        Store::open(Arc::new(disk), Arc::new(SystemClock::default()), options)
+            .map_err(|error| opening::not_opened(path, &error).into())
     }
 
     /// Leaves a store that was changed in good order.
@@ -149,7 +157,7 @@ impl Drop for Opened {
 }
 
 /// Who has the lock, for how long, and what they run.
-fn held_by(holder: &Holder) -> String {
+pub(crate) fn held_by(holder: &Holder) -> String {
     let age = holder
         .since
         .map(|since| (units::now() / 1_000_000_000).saturating_sub(since));
@@ -256,6 +264,15 @@ pub(crate) fn inside_store(path: &Path) -> Option<PathBuf> {
     let existing = absolute.ancestors().find_map(|p| p.canonicalize().ok())?;
     existing
         .ancestors()
-        .find(|p| p.join("STORE").is_file() && p.join("journal").is_dir())
+        .find(|p| {
+            p.join("journal").is_dir() && (p.join("STORE").is_file() || opening::holds_segments(p))
+        })
         .map(Path::to_path_buf)
+}
+
+/// The store that the command works on, where it lies in that directory or is it.
+pub(crate) fn store_within(context: &Context, dir: &Path) -> Option<PathBuf> {
+    let store = context.global.store.as_ref()?.canonicalize().ok()?;
+    let dir = dir.canonicalize().ok()?;
+    store.starts_with(&dir).then_some(store)
 }

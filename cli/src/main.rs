@@ -10,6 +10,7 @@ mod demo;
 mod error;
 mod interrupt;
 mod names;
+mod opening;
 mod output;
 mod time;
 mod topics;
@@ -32,12 +33,13 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return unparsed(&error, &arguments),
     };
-    trace(cli.global.verbose);
+    trace(cli.global.verbose, cli.global.json);
     let json = cli.global.json;
     interrupt::watch(json);
     let mut context = Context::new(cli.global, arguments);
     let ended = cmd::run(&mut context, cli.command);
-    finish(ended.and_then(|()| context.out.flush()), json)
+    let ended = ended.and_then(|()| context.out.flush());
+    finish(context.judged(ended), json)
 }
 
 fn finish(ended: Outcome, json: bool) -> ExitCode {
@@ -74,10 +76,14 @@ fn unparsed(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     finish(Err(error::usage(error).into()), json)
 }
 
-/// Logs to standard error: `STRAND_LOG` chooses, else `-v`.
-fn trace(verbose: u8) {
+/// What an opening finds is told by the command itself; logged as well, it would be said twice.
+const UNASKED: &str = "warn,strand_journal::recovery=error,strand_engine::store::open=error";
+
+/// Logs to standard error: `STRAND_LOG` chooses, else `-v`. Unasked, nothing stands beside the objects of `--json`.
+fn trace(verbose: u8, json: bool) {
     let level = match verbose {
-        0 => "warn",
+        0 if json => "off",
+        0 => UNASKED,
         1 => "info",
         2 => "debug",
         _ => "trace",

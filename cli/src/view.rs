@@ -101,6 +101,18 @@ pub(crate) fn resolve(context: &Context, store: &Store, text: &str) -> Outcome<V
         Some((name, after)) => (name, Some(after)),
         None => (text, None),
     };
+    if name.is_empty() || after == Some("") {
+        let (wanting, which) = if name.is_empty() {
+            ("volume", "strand volume list".to_owned())
+        } else {
+            ("image", format!("strand checkpoint list --volume {name}"))
+        };
+        return refuse(
+            Refusal::new(Kind::Usage, format!("{text:?} names no {wanting}"))
+                .why("a view is VOL, VOL@CHECKPOINT, VOL@seq:N or VOL@TIME")
+                .next(which),
+        );
+    }
     let Some(after) = after else {
         return Ok(View {
             volume: Arc::clone(volume(&state, name)?),

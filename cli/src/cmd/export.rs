@@ -2,7 +2,8 @@
 //! renamed at the end: DEST is there whole, or not at all.
 
 use crate::args::files::Export;
-use crate::context::{Context, inside_store};
+use crate::confirm::confirm;
+use crate::context::{Context, inside_store, store_within};
 use crate::error::{Outcome, on_path, refuse};
 use crate::interrupt::{self, Listening};
 use crate::output::progress::Progress;
@@ -42,20 +43,18 @@ struct Exporter<'a> {
 /// Runs it.
 pub(crate) fn run(context: &mut Context, args: Export) -> Outcome {
     let to_stdout = args.dest.as_os_str() == "-";
-    if !to_stdout {
-        check_dest(&args)?;
-    }
-    let store = context.read()?;
-    let view = view::resolve(context, &store, &args.view)?;
-    let tree = view.open(&store)?;
     if to_stdout {
         let cat = crate::args::files::Cat {
             view: args.view,
             path: args.path,
         };
-        drop(store);
         return super::look::cat(context, cat);
     }
+    check_dest(context, &args)?;
+    let store = context.read()?;
+    keep_from_damage(context, &args)?;
+    let view = view::resolve(context, &store, &args.view)?;
+    let tree = view.open(&store)?;
     let (ino, inode) = tree::find(&tree, &args.path, Last::Keep)?;
     let listening = Listening::start();
     let started = std::time::Instant::now();
@@ -103,7 +102,19 @@ pub(crate) fn run(context: &mut Context, args: Export) -> Outcome {
     ))
 }
 
-fn check_dest(args: &Export) -> Outcome {
+/// What stands at DEST is not given up for what a damaged store still has.
+fn keep_from_damage(context: &Context, args: &Export) -> Outcome {
+    match context.damage() {
+        Some(damage) if fs::symlink_metadata(&args.dest).is_ok() => {
+            let mut refusal = damage.clone();
+            refusal.message = format!("did not replace {}: the store is damaged", args.dest.display());
+            refuse(refusal.next("choose a DEST that does not exist: what can be read goes there"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_dest(context: &Context, args: &Export) -> Outcome {
     let dest = &args.dest;
     if let Some(store) = inside_store(dest) {
         return refuse(
@@ -128,9 +139,29 @@ fn check_dest(args: &Export) -> Outcome {
             Refusal::new(Kind::Exists, format!("{} exists", dest.display()))
                 .next("choose another DEST, or replace it with --force"),
         ),
+        Ok(metadata) if metadata.is_dir() => replace_directory(context, dest),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(on_path("write", dest)(error)),
         _ => Ok(()),
     }
+}
+
+/// A directory goes with all that is in it: that is asked, where there is anything.
+fn replace_directory(context: &Context, dest: &Path) -> Outcome {
+    if let Some(store) = store_within(context, dest) {
+        return refuse(
+            Refusal::new(
+                Kind::NotAllowed,
+                format!("cannot replace {}", dest.display()),
+            )
+            .why(format!("the store {} lies in it", store.display())),
+        );
+    }
+    let entries = fs::read_dir(dest).map_err(on_path("read", dest))?.count() as u64;
+    if entries == 0 {
+        return Ok(());
+    }
+    let loses = format!("{} in it would be gone", units::counted(entries, "name"));
+    confirm(context, &format!("replace the directory {}", dest.display()), &loses)
 }
 
 fn allocated(tree: &Fileset, ino: Ino) -> u64 {

@@ -35,7 +35,7 @@ topics: views, time, space, exit-codes, events, rollback, classic";
 pub(crate) fn home(context: &mut Context) -> Outcome {
     let line = match context.global.store.clone() {
         None => Err("no store: try strand demo or strand init DIR".to_owned()),
-        Some(path) => match context.read() {
+        Some(path) => match context.read_as_it_is() {
             Ok(store) => {
                 let (well, health) = health(&store);
                 let state = store.state();

@@ -238,7 +238,7 @@ pub(crate) fn health(store: &Store) -> (bool, String) {
 
 /// `status`
 pub(crate) fn status(context: &mut Context) -> Outcome {
-    let store = context.read()?;
+    let store = context.read_as_it_is()?;
     let state = store.state();
     let (space, (well, health)) = (store.journal().space(), health(&store));
     let path = context.store_path()?.display().to_string();

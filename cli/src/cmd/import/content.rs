@@ -154,14 +154,16 @@ fn place(import: &mut Importer<'_>, ino: Ino, part: Part) -> Outcome<Option<Tick
             if runs.is_empty() {
                 return Ok(None);
             }
-            import.totals.blocks_written += payload.len() as u64;
+            let written = payload.len() as u64;
             let command = Command::Write {
                 volume,
                 ino,
                 runs,
                 size: end,
             };
-            import.store.submit_with(actor, command, &payload)?
+            let done = import.store.submit_with(actor, command, &payload)?;
+            import.totals.blocks_written += written;
+            done
         }
     };
     import.count(&done.events);

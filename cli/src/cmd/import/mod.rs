@@ -6,7 +6,7 @@ mod outside;
 mod source;
 
 use crate::args::files::Import;
-use crate::context::{Context, inside_store, volume};
+use crate::context::{Context, inside_store, store_within, volume};
 use crate::error::{Failure, Outcome, on_path, refuse};
 use crate::interrupt::{self, Listening};
 use crate::output::progress::Progress;
@@ -20,7 +20,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use strand_engine::{
-    Body, Bytes, Command, Ino, Inode, Kind, NewBody, Refusal, SetAttributes, Store, VolumeId,
+    BLOCK, Body, Bytes, Command, Ino, Inode, Kind, NewBody, Refusal, SetAttributes, Store, VolumeId,
 };
 
 /// Commands placed between two commits, where they carry no data.
@@ -61,6 +61,16 @@ pub(crate) fn run(context: &mut Context, args: Import) -> Outcome {
             .why("it lies in a store"),
         );
     }
+    if let Some(store) = store_within(context, &args.source).filter(|_| metadata.is_dir()) {
+        return refuse(
+            Refusal::new(
+                Kind::NotAllowed,
+                format!("cannot import {}", args.source.display()),
+            )
+            .why(format!("the store {} lies in it", store.display()))
+            .next("import a directory beside it, or move the store away"),
+        );
+    }
     let store = context.write()?;
     let listening = Listening::start();
     let id = volume(&store.state(), &args.volume)?.id;
@@ -83,11 +93,14 @@ pub(crate) fn run(context: &mut Context, args: Import) -> Outcome {
     drop(listening);
     match ended {
         Err(Failure::Refused(mut refusal)) if totals.made + totals.blocks_written > 0 => {
-            let stays = format!(
-                "{} and {} are in and stay",
-                units::counted(totals.made, "new file"),
-                units::size(totals.blocks_written * 4096)
-            );
+            let stays = match &synced {
+                Ok(()) => format!(
+                    "{} and {} are in and stay",
+                    units::counted(totals.made, "new file"),
+                    units::size(totals.blocks_written * BLOCK)
+                ),
+                Err(_) => "what was committed before stays, the rest is not in".to_owned(),
+            };
             refusal.why = Some(
                 refusal
                     .why
