@@ -47,6 +47,27 @@ pub fn newest_image(
         .map(|(id, _)| *id)
 }
 
+/// Places of one version above which its bytes are copied instead of shared once more: every look-up goes through all of them.
+pub const MAX_PLACES: usize = 1024;
+
+/// Says whether every version in a range of a live file may get one more place.
+#[must_use]
+pub fn may_spread(volume: &Volume, ino: Ino, range: Range) -> bool {
+    let Some(file) = volume.live.inode(ino).and_then(|i| i.file()) else {
+        return true;
+    };
+    if volume.spread.is_empty() {
+        return true;
+    }
+    let last = range.block.saturating_add(range.count - 1);
+    file.map.range(range.block, last).all(|(_, version)| {
+        volume
+            .spread
+            .get(version.addr().0)
+            .is_none_or(|places| places.len() < MAX_PLACES)
+    })
+}
+
 fn owner(roots: &Roots, spread: &Spread, version: BlockRef, place: Place) -> Owner {
     if maps(&roots.live, spread, version, place) {
         return Owner::Live;

@@ -7,6 +7,7 @@ use crate::event::{Event, MAX_EVENT_BLOCKS, MAX_XATTR_VALUE, NewBody, Placed, Ra
 use crate::evolve::restorable;
 use crate::ids::{Ino, VolumeId};
 use crate::name::{MAX_FILE_NAME, MAX_SYMLINK, file_name_is_valid};
+use crate::owner::may_spread;
 use crate::state::{FileBody, Fileset, Inode, Names, State};
 use crate::views::Views;
 use std::sync::Arc;
@@ -240,6 +241,17 @@ fn content(state: &State, placed: &Placed<'_>) -> Admitted {
                 from_end <= source.size.div_ceil(BLOCK),
                 "blocks past the end of the file read",
             )?;
+            let spreads = state.volume(*volume).is_some_and(|v| {
+                may_spread(
+                    v,
+                    *from,
+                    Range {
+                        block: *from_block,
+                        count: *count,
+                    },
+                )
+            });
+            require(spreads, "blocks shared at too many places")?;
             grows(target, *size)?;
             require(
                 to_end <= size.unwrap_or(target.size).div_ceil(BLOCK),

@@ -7,6 +7,7 @@ use crate::command::{Command, Request, WriteRun};
 use crate::event::{Cause, Event, MAX_EVENT_BLOCKS, MAX_XATTR_VALUE, Range};
 use crate::ids::{Ino, VolumeId};
 use crate::name::MAX_FILE_NAME;
+use crate::owner::may_spread;
 use crate::refusal::{Kind, Refusal};
 use crate::state::{FileBody, State, Volume};
 
@@ -184,7 +185,9 @@ fn write(
             .collect()
     };
     let (data, holes) = (ranges(true), ranges(false));
-    let all: Vec<(Ino, Range)> = data.iter().chain(&holes).copied().collect();
+    // In the order of the blocks, as the ranges of an event must be.
+    let mut all: Vec<(Ino, Range)> = data.iter().chain(&holes).copied().collect();
+    all.sort_unstable_by_key(|(_, range)| range.block);
     let cause = if data.is_empty() {
         Cause::Punch
     } else {
@@ -371,6 +374,20 @@ fn share(state: &State, request: &Request<'_>) -> Result<Vec<Event>, Refusal> {
             Kind::Invalid,
             "the file written must reach over the range shared",
         ));
+    }
+    if !may_spread(
+        volume,
+        *from,
+        Range {
+            block: *from_block,
+            count: *count,
+        },
+    ) {
+        return Err(Refusal::new(
+            Kind::Unsupported,
+            "the blocks are shared at too many places already",
+        )
+        .next("copy the bytes"));
     }
     let mut events = range_copy_outs(
         volume,

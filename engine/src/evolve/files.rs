@@ -6,6 +6,7 @@ use crate::event::{Bytes, Event, NewBody, Placed, Source};
 use crate::ids::Ino;
 use crate::state::{Body, FileBody, Fileset, Inode, Names, Place, State, Volume, Xattrs};
 use crate::views::Views;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) fn evolve(state: &mut State, placed: &Placed<'_>, views: &Views) {
@@ -383,42 +384,39 @@ fn share(
     };
     unmap(&mut volume.live, to, to_block, to_block + (count - 1));
     let mut mapped = 0;
+    let mut places: BTreeMap<u64, Vec<Place>> = BTreeMap::new();
     for (block, version) in source.range(from_block, from_block + (count - 1)) {
         let there = to_block + (block - from_block);
-        spread_at(
-            volume,
-            *version,
-            [
-                Place { ino: from, block },
-                Place {
-                    ino: to,
-                    block: there,
-                },
-            ],
-        );
+        let both = [
+            Place { ino: from, block },
+            Place {
+                ino: to,
+                block: there,
+            },
+        ];
+        places.entry(version.addr().0).or_default().extend(both);
         file(&mut volume.live, to, |f| {
             f.map.insert(there, *version);
         });
         mapped += 1;
     }
+    for (addr, places) in places {
+        spread_at(volume, addr, &places);
+    }
     volume.live.blocks += mapped;
 }
 
-fn spread_at(volume: &mut Volume, version: BlockRef, places: [Place; 2]) {
-    let addr = version.addr().0;
+fn spread_at(volume: &mut Volume, addr: u64, places: &[Place]) {
     let mut known: Vec<Place> = volume
         .spread
         .get(addr)
         .map(|p| p.to_vec())
         .unwrap_or_default();
     let before = known.len();
-    for place in places {
-        if !known.contains(&place) {
-            known.push(place);
-        }
-    }
+    known.extend_from_slice(places);
+    known.sort_unstable();
+    known.dedup();
     if known.len() != before {
-        known.sort_unstable();
         volume.spread.insert(addr, known.into());
     }
 }
@@ -427,12 +425,13 @@ fn spread_at(volume: &mut Volume, version: BlockRef, places: [Place; 2]) {
 fn restore(volume: &mut Volume, ino: Ino, from: Ino, image: &Inode, attributes: bool, now: i64) {
     let Some(source) = image.file() else { return };
     if ino != from {
+        let mut places: BTreeMap<u64, Vec<Place>> = BTreeMap::new();
         for (block, version) in source.map.iter() {
-            spread_at(
-                volume,
-                *version,
-                [Place { ino: from, block }, Place { ino, block }],
-            );
+            let both = [Place { ino: from, block }, Place { ino, block }];
+            places.entry(version.addr().0).or_default().extend(both);
+        }
+        for (addr, places) in places {
+            spread_at(volume, addr, &places);
         }
     }
     let before = volume.live.inode(ino).map_or(0, |i| i.blocks());

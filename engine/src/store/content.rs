@@ -359,42 +359,56 @@ impl Store {
             let (source, target, left) =
                 (from_offset + copied, to_offset + copied, length - copied);
             let aligned = source.is_multiple_of(BLOCK) && target.is_multiple_of(BLOCK);
-            let part = if aligned && left >= BLOCK {
+            let shared = if aligned && left >= BLOCK {
                 let count = (left / BLOCK).min(MAX_EVENT_BLOCKS);
-                self.share_blocks(
-                    actor,
-                    volume,
-                    (from, source / BLOCK),
-                    (to, target / BLOCK),
-                    count,
-                )?;
-                count * BLOCK
+                let (from, to) = ((from, source / BLOCK), (to, target / BLOCK));
+                self.share_blocks(actor, volume, from, to, count)?
+                    .then_some(count * BLOCK)
             } else {
-                let to_edge = if source % BLOCK == target % BLOCK {
-                    BLOCK - source % BLOCK
-                } else {
-                    256 * BLOCK
-                };
-                let part = left.min(to_edge);
-                let mut bytes = vec![0; usize::try_from(part).unwrap_or(BLOCK_SIZE)];
-                let tree = self
-                    .state()
-                    .volume(volume)
-                    .map(|v| v.live.clone())
-                    .unwrap_or_default();
-                let got = self.read(&tree, from, source, &mut bytes)?;
-                drop(tree);
-                if got == 0 {
-                    break; // it was cut short meanwhile
-                }
-                self.write(actor, volume, to, target, &bytes[..got])?;
-                got as u64
+                None
             };
+            let part = match shared {
+                Some(part) => part,
+                None => self.copy_bytes(actor, volume, (from, source), (to, target), left)?,
+            };
+            if part == 0 {
+                break; // it was cut short meanwhile
+            }
             copied += part;
         }
         Ok(copied)
     }
 
+    /// Copies bytes up to the next block's edge of both files, or 256 blocks; gives how many.
+    fn copy_bytes(
+        &self,
+        actor: &Actor,
+        volume: VolumeId,
+        (from, source): (Ino, u64),
+        (to, target): (Ino, u64),
+        left: u64,
+    ) -> Result<u64, Error> {
+        let together = source % BLOCK == target % BLOCK && !source.is_multiple_of(BLOCK);
+        let most = if together {
+            BLOCK - source % BLOCK
+        } else {
+            256 * BLOCK
+        };
+        let mut bytes = vec![0; usize::try_from(left.min(most)).unwrap_or(BLOCK_SIZE)];
+        let tree = self
+            .state()
+            .volume(volume)
+            .map(|v| v.live.clone())
+            .unwrap_or_default();
+        let got = self.read(&tree, from, source, &mut bytes)?;
+        drop(tree);
+        if got > 0 {
+            self.write(actor, volume, to, target, &bytes[..got])?;
+        }
+        Ok(got as u64)
+    }
+
+    /// Shares blocks; false where they are shared at too many places already.
     fn share_blocks(
         &self,
         actor: &Actor,
@@ -402,7 +416,7 @@ impl Store {
         from: (Ino, u64),
         to: (Ino, u64),
         count: u64,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let mut inner = self.lock();
         let size = file(&inner, volume, to.0)?.size.max((to.1 + count) * BLOCK);
         let command = Command::Share {
@@ -414,8 +428,11 @@ impl Store {
             count,
             size,
         };
-        self.execute(&mut inner, actor, command, &[], &Views::none())?;
-        Ok(())
+        match self.execute(&mut inner, actor, command, &[], &Views::none()) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == Kind::Unsupported => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
