@@ -333,6 +333,31 @@ fn bulk_movements_of_shared_blocks_are_counted_exactly() {
     }
 }
 
+/// A hole and the ragged block behind it, in one write: their copy-outs were named data first, holes last, and no fold took that.
+#[test]
+fn data_and_holes_of_one_write_pass_in_the_order_of_the_blocks() {
+    let zero = |offset, length| Step::Zero {
+        volume: 1,
+        ino: 2,
+        offset,
+        length,
+        grow: false,
+    };
+    let before = [
+        Step::VolumeCreate("first".into()),
+        file(b"a"),
+        write(2, 0, 10 * BLOCK, 1),
+        checkpoint("red"),
+    ];
+    story(
+        &[
+            &before[..],
+            &[zero(6 * BLOCK, BLOCK + 100), zero(BLOCK - 7, 2 * BLOCK)],
+        ]
+        .concat(),
+    );
+}
+
 /// One write of data and of a hole so large that its copy-outs take the bulk form, over blocks that are mapped several times.
 #[test]
 fn a_write_of_data_and_a_large_hole_passes_each_version_once() {

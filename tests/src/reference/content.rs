@@ -153,14 +153,19 @@ impl Reference {
         if offset >= end {
             return Ok(());
         }
+        // Past the end of the file everything is zeros already, in its last block too.
+        let cut = end.min(size);
         let (_, blocks) = self.file(volume, ino)?;
         let touched: Vec<u64> = blocks
-            .range(offset / BLOCK..end.div_ceil(BLOCK))
-            .map(|(b, _)| *b)
+            .keys()
+            .copied()
+            .filter(|block| {
+                offset < cut && *block >= offset / BLOCK && *block < cut.div_ceil(BLOCK)
+            })
             .collect();
         for block in touched {
             let from = offset.max(block * BLOCK);
-            let upto = end.min((block + 1) * BLOCK);
+            let upto = cut.min((block + 1) * BLOCK);
             self.put(
                 volume,
                 ino,
