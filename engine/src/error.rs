@@ -33,8 +33,7 @@ impl Error {
                 JournalKind::Damaged => Kind::Damaged,
                 JournalKind::ReadOnly => Kind::ReadOnly,
                 JournalKind::TooLarge => Kind::TooLarge,
-                _ if disk_is_full(error) => Kind::NoSpace,
-                _ => Kind::Io,
+                _ => of_the_system(error),
             },
         }
     }
@@ -71,7 +70,14 @@ impl Error {
                         "the journal is damaged",
                         "strand verify --data says how far; reading still works",
                     ),
-                    Kind::ReadOnly => ("the store can only be read", "open it for writing"),
+                    Kind::ReadOnly => (
+                        "the store can only be read",
+                        "open it for writing, on a file system that can be written",
+                    ),
+                    Kind::Permission => (
+                        "the store may not be used by this user",
+                        "run it as the owner of the store's directory",
+                    ),
                     Kind::Exists => ("there is a store already", "choose another directory"),
                     Kind::TooLarge => ("the command is too large", "do it in smaller parts"),
                     _ => ("the disk failed", "see to the disk, then try again"),
@@ -84,10 +90,18 @@ impl Error {
     }
 }
 
-/// A disk that is full while segments or state files are made: a refusal like any other for want of room.
-fn disk_is_full(error: &JournalError) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    matches!(error, JournalError::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+/// What the operating system's refusal of a call means here.
+fn of_the_system(error: &JournalError) -> Kind {
+    use std::io::ErrorKind;
+    let JournalError::Io { source, .. } = error else {
+        return Kind::Io;
+    };
+    match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Kind::NoSpace,
+        ErrorKind::PermissionDenied => Kind::Permission,
+        ErrorKind::ReadOnlyFilesystem => Kind::ReadOnly,
+        _ => Kind::Io,
+    }
 }
 
 impl fmt::Display for Error {
