@@ -17,7 +17,10 @@ pub(crate) fn no_directory(path: &Path, error: &io::Error) -> Refusal {
         }
         kind => denied(path, kind)
             .unwrap_or_else(|| {
-                Refusal::new(Kind::Io, format!("cannot open the store {}", path.display()))
+                Refusal::new(
+                    Kind::Io,
+                    format!("cannot open the store {}", path.display()),
+                )
             })
             .why(plain(error)),
     }
@@ -66,7 +69,7 @@ fn denied(path: &Path, kind: ErrorKind) -> Option<Refusal> {
 }
 
 fn without_number(text: &str) -> String {
-    text.split(" (os error").next().unwrap_or(text).to_lowercase()
+    text.split(" (os error").next().unwrap_or(text).to_owned()
 }
 
 /// Says whether a directory's journal has segments: then it is, or was, a store, whatever its file `STORE` says.

@@ -108,7 +108,7 @@ pub(crate) fn resolve(context: &Context, store: &Store, text: &str) -> Outcome<V
             ("image", format!("strand checkpoint list --volume {name}"))
         };
         return refuse(
-            Refusal::new(Kind::Usage, format!("{text:?} names no {wanting}"))
+            Refusal::new(Kind::Invalid, format!("{text:?} names no {wanting}"))
                 .why("a view is VOL, VOL@CHECKPOINT, VOL@seq:N or VOL@TIME")
                 .next(which),
         );

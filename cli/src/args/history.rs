@@ -43,9 +43,12 @@ pub(crate) struct Rollback {
 /// `undo`, `redo`
 #[derive(Args, Debug)]
 pub(crate) struct Undo {
-    /// Of this volume only
+    /// The latest change that concerns this volume
     #[arg(value_name = "VOL")]
     pub(crate) volume: Option<String>,
+    /// Even where that change concerns other volumes too: for all of them
+    #[arg(long, requires = "volume")]
+    pub(crate) all: bool,
 }
 
 /// `log`
@@ -60,7 +63,7 @@ pub(crate) struct Log {
     /// Of this block of the file
     #[arg(long, value_name = "N", requires = "path")]
     pub(crate) block: Option<u64>,
-    /// Not before this time (strand help time)
+    /// Not before this time (strand help time), or this position: seq:N
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
     /// By this actor: a part of its name, or its pid or uid

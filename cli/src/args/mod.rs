@@ -9,6 +9,7 @@ pub(crate) mod volume;
 
 use crate::output::units::parse_size;
 use clap::builder::styling::{AnsiColor, Styles};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,7 +29,7 @@ const STYLES: Styles = Styles::styled()
     disable_help_subcommand = true,
     subcommand_value_name = "COMMAND",
     styles = STYLES,
-    max_term_width = 100,
+    max_term_width = 80,
     after_help = "Example:\n  strand status\n\nMore: strand help TOPIC, where TOPIC is views, time, space, exit-codes, events, rollback or classic."
 )]
 pub(crate) struct Cli {
@@ -51,7 +52,8 @@ pub(crate) struct Global {
         global = true,
         value_name = "DIR",
         env = "STRAND_STORE",
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = OsStringValueParser::new().map(PathBuf::from)
     )]
     pub(crate) store: Option<PathBuf>,
     /// Print JSON ("format": 1)

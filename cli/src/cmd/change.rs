@@ -6,12 +6,15 @@ use crate::error::{Outcome, on_path, refuse};
 use crate::interrupt::{self, Listening};
 use crate::output::{units, words};
 use crate::tree::{self, Last};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{getgid, getuid};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use strand_engine::{
@@ -26,6 +29,11 @@ const DIR_MODE: u32 = 0o755;
 const CHUNK: usize = 1 << 20;
 /// Bytes written between two commits of one `write`.
 const COMMIT_EVERY: u64 = 64 << 20;
+/// How long an input is waited for between two looks at whether the command is to stop.
+const LOOK_EVERY: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 
 /// `write`
 pub(crate) fn write(context: &mut Context, args: Write) -> Outcome {
@@ -38,14 +46,16 @@ pub(crate) fn write(context: &mut Context, args: Write) -> Outcome {
             .why(format!("a file has at most {MAX_FILE_SIZE} bytes")),
         );
     }
-    let mut input: Box<dyn Read> = match &args.input {
-        Some(path) => Box::new(File::open(path).map_err(on_path("open", path))?),
-        None => Box::new(io::stdin()),
-    };
     let from = args
         .input
         .clone()
         .unwrap_or_else(|| "standard input".into());
+    // Without a buffer in between: what is there to read is what poll says.
+    let opened = match &args.input {
+        Some(path) => File::open(path),
+        None => io::stdin().as_fd().try_clone_to_owned().map(File::from),
+    };
+    let mut input = opened.map_err(on_path("open", &from))?;
     // The first bytes are read before the store is locked: whoever pipes slowly holds up nobody before they begin.
     let mut buffer = vec![0; CHUNK];
     let mut filled = fill(&mut input, &mut buffer, &from)?;
@@ -55,16 +65,18 @@ pub(crate) fn write(context: &mut Context, args: Write) -> Outcome {
     let (ino, made) = open_or_make(context, &store, id, &args.path)?;
     let (mut offset, mut uncommitted) = (args.offset, 0);
     let mut passed = BTreeMap::new();
-    while filled > 0 {
-        let done = store.write(context.actor(), id, ino, offset, &buffer[..filled])?;
-        for (name, blocks) in words::passed(&store.state(), &done.events) {
-            *passed.entry(name).or_insert(0) += blocks;
-        }
-        offset += filled as u64;
-        uncommitted += filled as u64;
-        if uncommitted >= COMMIT_EVERY {
-            store.commit(done.ticket)?;
-            uncommitted = 0;
+    loop {
+        if filled > 0 {
+            let done = store.write(context.actor(), id, ino, offset, &buffer[..filled])?;
+            for (name, blocks) in words::passed(&store.state(), &done.events) {
+                *passed.entry(name).or_insert(0) += blocks;
+            }
+            offset += filled as u64;
+            uncommitted += filled as u64;
+            if uncommitted >= COMMIT_EVERY {
+                store.commit(done.ticket)?;
+                uncommitted = 0;
+            }
         }
         if interrupt::asked() {
             store.sync()?;
@@ -73,6 +85,9 @@ pub(crate) fn write(context: &mut Context, args: Write) -> Outcome {
                 offset - args.offset
             );
             return interrupt::check("writing", &stays);
+        }
+        if filled == 0 {
+            break;
         }
         filled = fill(&mut input, &mut buffer, &from)?;
     }
@@ -95,9 +110,16 @@ pub(crate) fn write(context: &mut Context, args: Write) -> Outcome {
     ))
 }
 
-fn fill(input: &mut dyn Read, buffer: &mut [u8], from: &Path) -> Outcome<usize> {
+/// Fills the buffer, to the end of the input or until the command is asked to stop: an input that stalls holds nobody.
+fn fill(input: &mut File, buffer: &mut [u8], from: &Path) -> Outcome<usize> {
     let mut filled = 0;
-    while filled < buffer.len() {
+    while filled < buffer.len() && !interrupt::asked() {
+        let mut waiting = [PollFd::new(input, PollFlags::IN)];
+        match poll(&mut waiting, Some(&LOOK_EVERY)) {
+            Ok(0) | Err(Errno::INTR) => continue,
+            Ok(_) => {}
+            Err(error) => return Err(on_path("read", from)(error.into())),
+        }
         match input.read(&mut buffer[filled..]) {
             Ok(0) => break,
             Ok(read) => filled += read,

@@ -4,7 +4,7 @@ use crate::args::store::Doctor;
 use crate::context::{Context, inside_store};
 use crate::error::{Failure, Outcome};
 use crate::output::units;
-use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
+use rustix::fs::{Access, FallocateFlags, FlockOperation, OFlags};
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
+use strand_journal::{FileDisk, StoreFile};
 
 /// Less free space than this is worth a warning, in bytes.
 const LITTLE_SPACE: u64 = 1 << 30;
@@ -94,6 +95,10 @@ fn examine(dir: &Path) -> Vec<Check> {
             text,
         });
     };
+    let store = inside_store(dir);
+    if let Some(store) = &store {
+        add(&mut checks, "store", store_itself(store));
+    }
     match tempfile::Builder::new()
         .prefix(".strand-doctor-")
         .tempdir_in(&place)
@@ -114,10 +119,15 @@ fn examine(dir: &Path) -> Vec<Check> {
         }
         Err(error) => {
             let plain = crate::error::plain(&error);
+            // A store that is there does not need its parent directory.
+            let (verdict, then) = match &store {
+                Some(_) => (Verdict::Warn, "; what needs a file for trying was left out"),
+                None => (Verdict::Fail, ""),
+            };
             checks.push(Check {
                 name: "directory",
-                verdict: Verdict::Fail,
-                text: format!("{}: {plain}", place.display()),
+                verdict,
+                text: format!("{}: {plain}{then}", place.display()),
             });
         }
     }
@@ -125,6 +135,35 @@ fn examine(dir: &Path) -> Vec<Check> {
     add(&mut checks, "clock", clock());
     add(&mut checks, "open files", open_files());
     checks
+}
+
+/// The store's own directory: its parent may be writable and this one not.
+fn store_itself(store: &Path) -> io::Result<(Verdict, String)> {
+    let disk = FileDisk::open(store)?;
+    if let Err(error) = StoreFile::read(&disk) {
+        return Ok((Verdict::Fail, error.to_string()));
+    }
+    for (part, access) in [
+        ("", Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK),
+        (
+            "journal",
+            Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK,
+        ),
+        ("lock", Access::READ_OK | Access::WRITE_OK),
+    ] {
+        let path = store.join(part);
+        match rustix::fs::access(&path, access) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => {
+                let plain = crate::error::plain(&error.into());
+                return Ok((Verdict::Fail, format!("{}: {plain}", path.display())));
+            }
+        }
+    }
+    Ok((
+        Verdict::Ok,
+        format!("{} can be read and written", store.display()),
+    ))
 }
 
 fn make(dir: &Path, name: &str) -> io::Result<File> {

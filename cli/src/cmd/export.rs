@@ -107,7 +107,10 @@ fn keep_from_damage(context: &Context, args: &Export) -> Outcome {
     match context.damage() {
         Some(damage) if fs::symlink_metadata(&args.dest).is_ok() => {
             let mut refusal = damage.clone();
-            refusal.message = format!("did not replace {}: the store is damaged", args.dest.display());
+            refusal.message = format!(
+                "did not replace {}: the store is damaged",
+                args.dest.display()
+            );
             refuse(refusal.next("choose a DEST that does not exist: what can be read goes there"))
         }
         _ => Ok(()),
@@ -161,7 +164,11 @@ fn replace_directory(context: &Context, dest: &Path) -> Outcome {
         return Ok(());
     }
     let loses = format!("{} in it would be gone", units::counted(entries, "name"));
-    confirm(context, &format!("replace the directory {}", dest.display()), &loses)
+    confirm(
+        context,
+        &format!("replace the directory {}", dest.display()),
+        &loses,
+    )
 }
 
 fn allocated(tree: &Fileset, ino: Ino) -> u64 {

@@ -31,19 +31,30 @@ pub(crate) fn run(context: &mut Context, args: Log) -> Outcome {
         return expanded(context, &store, scope);
     }
     let state = store.state();
-    let filter = filter(&state, &args)?;
+    let mut filter = filter(&state, &args)?;
+    let mut first = 0;
+    if let Some(since) = &args.since {
+        let (time, seq) = since_when(&store, &state, since)?;
+        (filter.since, first) = (Some(time), seq);
+    }
     if args.follow {
-        return follow(context, store, &filter, &args);
+        return follow(context, store, &filter, first, &args);
     }
     let limit = args.lines.unwrap_or(usize::MAX);
     if args.events {
-        for row in events(&store, &filter).take(limit) {
+        let late = |row: &EventRow| row.seq >= first;
+        for row in events(&store, &filter)
+            .filter(|row| row.as_ref().map_or(true, late))
+            .take(limit)
+        {
             event_line(context, &row?)?;
         }
         return Ok(());
     }
     // A digest is noted at every close; in the collapsed view it would stand between any two commands.
-    let told = |row: &Row| !args.kind.is_empty() || row.kind != "digest-recorded";
+    let told = |row: &Row| {
+        row.last_seq >= first && (!args.kind.is_empty() || row.kind != "digest-recorded")
+    };
     let mut day = None;
     for row in rows(&store, &filter)
         .filter(|row| row.as_ref().map_or(true, told))
@@ -98,19 +109,34 @@ fn filter(state: &State, args: &Log) -> Outcome<Filter> {
         }
         filter.files = Some(files);
     }
-    if let Some(since) = &args.since {
-        filter.since = Some(since_time(state, since)?);
-    }
     Ok(filter)
 }
 
-/// `--since` takes a time before the store's beginning as well: then nothing is left out.
-fn since_time(state: &State, text: &str) -> Outcome<EventTime> {
+/// The time and the number from which on `--since` shows what happened. It takes a time before the store's beginning as
+/// well: then nothing is left out.
+fn since_when(store: &Store, state: &State, text: &str) -> Outcome<(EventTime, Seq)> {
+    if let Some(number) = text.strip_prefix("seq:") {
+        return match number.parse::<Seq>() {
+            Ok(seq) if seq <= state.seq => {
+                // Before the first commit there is no boundary, and nothing to leave out.
+                let time = store.boundary_at_or_before(seq).map_or(0, |(_, time)| time);
+                Ok((time, seq))
+            }
+            Ok(seq) => refuse(
+                Refusal::new(Kind::OutOfRange, format!("nothing is at seq {seq} yet"))
+                    .why(format!("the last number is {}", state.seq)),
+            ),
+            Err(_) => refuse(
+                Refusal::new(Kind::Invalid, format!("{text:?} is no position"))
+                    .next("write seq:N, as strand log prints it"),
+            ),
+        };
+    }
     let at = time::parse(text, &jiff::Zoned::now())?;
     if at > units::now().max(state.time) {
-        return view::resolve_time(state, text);
+        return Ok((view::resolve_time(state, text)?, 0));
     }
-    Ok(at)
+    Ok((at, 0))
 }
 
 /// Says no to a kind that no event has.
@@ -276,11 +302,20 @@ fn plain(value: &Value) -> String {
 }
 
 /// Follows the journal: a reader's lock is taken for a moment at a time, so that writers get in between.
-fn follow(context: &mut Context, store: Opened, filter: &Filter, args: &Log) -> Outcome {
+fn follow(
+    context: &mut Context,
+    store: Opened,
+    filter: &Filter,
+    since: Seq,
+    args: &Log,
+) -> Outcome {
     let _listening = Listening::start();
     let mut last = store.state().seq;
     let mut first: Vec<EventRow> = Vec::new();
-    for row in events(&store, filter).take(args.lines.unwrap_or(FOLLOWED)) {
+    for row in events(&store, filter)
+        .filter(|row| row.as_ref().map_or(true, |row| row.seq >= since))
+        .take(args.lines.unwrap_or(FOLLOWED))
+    {
         first.push(row?);
     }
     for row in first.iter().rev() {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Mutex;
 use std::time::Duration;
-use strand_engine::{BLOCK, Kind, Refusal, Seq};
+use strand_engine::{BLOCK, Kind, Refusal, Seq, Store, statefile};
 use strand_journal::ChainHash;
 use strand_replay::verify::{AnchorResult, Options, Phase, Progress as Step, Report};
 use strand_replay::{anchor, check, verify, versions};
@@ -147,14 +147,15 @@ pub(crate) fn verify(context: &mut Context, args: Verify) -> Outcome {
             bar.set(step.done);
         }
     };
-    let report = verify::verify(&store, &options, &show)?;
+    let mut report = verify::verify(&store, &options, &show)?;
+    let useless = useless_state_files(&store, &mut report);
     if let Ok(mut bar) = bar.lock() {
         *bar = None;
     }
     if context.out.json {
-        context.out.object(report_json(&report))?;
+        context.out.object(report_json(&report, &useless))?;
     } else {
-        print(context, &report)?;
+        print(context, &report, &useless)?;
     }
     if report.ok() {
         Ok(())
@@ -172,14 +173,37 @@ fn bar_of(step: Step) -> Progress {
     }
 }
 
-fn report_json(report: &Report) -> Value {
+/// State files that do not load, as paths in the store. Everything in them is in the journal, and no opening uses such a
+/// file: worth a notice. One that loads and holds another state than its events give is used, and stays damage.
+fn useless_state_files(store: &Store, report: &mut Report) -> Vec<String> {
+    let mut useless = Vec::new();
+    for finding in report
+        .findings
+        .iter_mut()
+        .filter(|f| f.check == "state-file")
+    {
+        let Some(path) = &finding.file else { continue };
+        let name = path
+            .strip_prefix(statefile::STATE_DIR)
+            .and_then(|p| p.strip_prefix('/'));
+        let Some(name) = name else { continue };
+        if statefile::load(store.disk().as_ref(), name, store.journal().store()).is_err() {
+            finding.severity = verify::Severity::Notice;
+            useless.push(path.clone());
+        }
+    }
+    useless
+}
+
+fn report_json(report: &Report, useless: &[String]) -> Value {
     let mut value = serde_json::to_value(report).unwrap_or(Value::Null);
     value["proved_to_time"] = units::json_time(report.proved_to_time).into();
     value["ok"] = report.ok().into();
+    value["useless_state_files"] = useless.into();
     value
 }
 
-fn print(context: &mut Context, report: &Report) -> Outcome {
+fn print(context: &mut Context, report: &Report, useless: &[String]) -> Outcome {
     let t = &report.totals;
     let seconds: f64 = report.phases.iter().map(|p| p.seconds).sum();
     let taken = units::seconds(Duration::from_secs_f64(seconds));
@@ -235,12 +259,21 @@ fn print(context: &mut Context, report: &Report) -> Outcome {
         ))?,
         None => {}
     }
-    let verdict = if report.ok() {
-        context.out.tinted(true, "ok")
-    } else {
-        context.out.tinted(false, "DAMAGED")
+    let verdict = match (report.ok(), useless.len() as u64) {
+        (true, 0) => "ok".to_owned(),
+        (true, 1) => "ok, with a useless state file".to_owned(),
+        (true, n) => format!("ok, with {}", units::counted(n, "useless state file")),
+        (false, _) => "DAMAGED".to_owned(),
     };
-    context.out.line(format!("verdict   {verdict}"))
+    let verdict = context.out.tinted(report.ok(), &verdict);
+    context.out.line(format!("verdict   {verdict}"))?;
+    if report.ok() && !useless.is_empty() {
+        let paths = crate::context::list(useless.iter().map(String::as_str));
+        context.out.line(format!(
+            "next      remove {paths} from the store: derived, and made again from the journal"
+        ))?;
+    }
+    Ok(())
 }
 
 fn state_line(report: &Report) -> String {

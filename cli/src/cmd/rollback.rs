@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strand_engine::numbers::{Numbers, file_numbers, rollback_numbers};
 use strand_engine::{
-    Bytes, CheckpointId, Command, Event, Kind, Refusal, State, Store, Views, Volume,
+    Bytes, CheckpointId, Command, Event, Kind, Refusal, Seq, State, Store, Views, Volume,
 };
 
 /// What is rolled back to what.
@@ -269,6 +269,38 @@ fn affected_files(state: &State, events: &[Event]) -> Vec<Value> {
     files
 }
 
+/// The number of the change that these events undo or do again.
+fn reversed(events: &[Event]) -> Option<Seq> {
+    events.iter().find_map(|event| match event {
+        Event::Undone { change, .. } => Some(*change),
+        _ => None,
+    })
+}
+
+/// Whoever names one volume does not expect others to go back with it.
+fn concerns_only(name: &str, state: &State, events: &[Event], redo: bool) -> Outcome {
+    let found = reversed(events).and_then(|seq| state.changes.iter().find(|c| c.seq == seq));
+    let Some(found) = found.filter(|change| change.volumes.len() > 1) else {
+        return Ok(());
+    };
+    let (verb, which) = if redo {
+        ("redo", "undone ")
+    } else {
+        ("undo", "")
+    };
+    refuse(
+        Refusal::new(Kind::NotAllowed, format!("cannot {verb} for {name} alone"))
+            .why(format!(
+                "its latest {which}change is {}, seq {}",
+                change(state, found),
+                found.seq
+            ))
+            .next(format!(
+                "strand {verb} {name} --all does it for all of them"
+            )),
+    )
+}
+
 /// `undo` and `redo`.
 pub(crate) fn undo(context: &mut Context, args: Undo, redo: bool) -> Outcome {
     let store = context.write()?;
@@ -283,16 +315,17 @@ pub(crate) fn undo(context: &mut Context, args: Undo, redo: bool) -> Outcome {
     } else {
         Command::Undo { volume }
     };
+    if let (Some(name), false) = (&args.volume, args.all) {
+        let events = store.plan(context.actor(), command.clone())?;
+        concerns_only(name, &before_state, &events, redo)?;
+    }
     let started = Instant::now();
     let done = store.run(context.actor(), command)?;
     let taken = started.elapsed();
     store.settle()?;
     let state = store.state();
     context.close(store)?;
-    let number = done.events.iter().find_map(|event| match event {
-        Event::Undone { change, .. } => Some(*change),
-        _ => None,
-    });
+    let number = reversed(&done.events);
     let what = number
         .and_then(|n| {
             state
@@ -322,9 +355,10 @@ pub(crate) fn undo(context: &mut Context, args: Undo, redo: bool) -> Outcome {
             .out
             .line(format!("  {name} keeps the state before (0 bytes moved)"))?;
     }
+    let all = if args.all { " --all" } else { "" };
     let of = args
         .volume
-        .map(|name| format!(" {name}"))
+        .map(|name| format!(" {name}{all}"))
         .unwrap_or_default();
     context
         .out

@@ -4,7 +4,7 @@ use super::volume;
 use crate::args::store::{Demo, Init};
 use crate::context::{Context, inside_store};
 use crate::demo::DemoOptions;
-use crate::error::{Outcome, on_path, refuse};
+use crate::error::{Failure, Outcome, on_path, refuse};
 use crate::output::table::{Align, Table};
 use crate::output::{units, words};
 use serde_json::{Value, json};
@@ -13,8 +13,11 @@ use std::path::Path;
 use std::sync::Arc;
 use strand_engine::{Change, InitOptions, Kind, Opening, Refusal, State, Store, SystemClock, What};
 use strand_journal::{
-    FORMAT_VERSION, FileDisk, MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, StoreFile, StoreId,
+    Disk, FORMAT_VERSION, FileDisk, MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, StoreFile, StoreId,
 };
+
+/// Segments that a store begins with: one to write into, one ready to follow it.
+const FIRST_SEGMENTS: u64 = 2;
 
 /// `demo`
 pub(crate) fn demo(context: &mut Context, args: Demo) -> Outcome {
@@ -32,6 +35,7 @@ pub(crate) fn init(context: &mut Context, args: Init) -> Outcome {
     check_init(&args)?;
     let fresh = !args.dir.exists();
     let disk = FileDisk::create(&args.dir).map_err(on_path("make a store in", &args.dir))?;
+    let free = disk.free_bytes().ok();
     let id = random_id().map_err(on_path("read", Path::new("/dev/urandom")))?;
     let options = InitOptions {
         segment_size: args.segment_size,
@@ -51,7 +55,7 @@ pub(crate) fn init(context: &mut Context, args: Init) -> Outcome {
                 // Nothing was in it but what we put there.
                 let _ = fs::remove_dir_all(&args.dir);
             }
-            return Err(error.into());
+            return Err(too_small(&args, free, error));
         }
     };
     store.close()?;
@@ -69,6 +73,33 @@ pub(crate) fn init(context: &mut Context, args: Init) -> Outcome {
     context.out.line(format!(
         "next: export STRAND_STORE={dir}; strand volume create NAME"
     ))
+}
+
+/// A disk without room for the first segments: says how much they need, and how to need less.
+fn too_small(args: &Init, free: Option<u64>, error: strand_engine::Error) -> Failure {
+    if error.kind() != Kind::NoSpace {
+        return error.into();
+    }
+    let has = free.map_or_else(String::new, |free| {
+        format!("; the disk has {}", units::size(free))
+    });
+    let next = if args.segment_size > MIN_SEGMENT_SIZE {
+        "choose a larger disk, or smaller segments: --segment-size 1MiB"
+    } else {
+        "choose a larger disk"
+    };
+    Refusal::new(
+        Kind::NoSpace,
+        format!("cannot make a store in {}", args.dir.display()),
+    )
+    .why(format!(
+        "it needs {} to begin with, {} of {} each{has}",
+        units::size(FIRST_SEGMENTS * args.segment_size),
+        units::counted(FIRST_SEGMENTS, "segment"),
+        units::size(args.segment_size)
+    ))
+    .next(next)
+    .into()
 }
 
 fn check_init(args: &Init) -> Outcome {

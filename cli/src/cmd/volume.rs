@@ -207,6 +207,11 @@ fn rename(context: &mut Context, args: Rename) -> Outcome {
             .out
             .object(json!({"volume": args.new, "was": args.name, "seq": done.last}));
     }
+    if done.events.is_empty() {
+        return context
+            .out
+            .line(format!("{} is its name already", args.new));
+    }
     context.out.line(format!(
         "{} is {} now; strand undo reverses it",
         args.name, args.new

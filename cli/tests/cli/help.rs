@@ -32,7 +32,7 @@ fn every_help_page_is_as_agreed() {
             .run(path.iter().map(String::as_str).chain(["--help"]))
             .well();
         for line in ran.out.lines() {
-            assert!(line.chars().count() <= 100, "{line}");
+            assert!(line.chars().count() <= 80, "{line}");
         }
         // What holds everywhere is shown once.
         let own = ran.out.split("\nEverywhere:").next().unwrap_or_default();

@@ -4,7 +4,9 @@
 //! scripted store that most tests begin with. Golden outputs are in `snapshots/cli`.
 
 mod bad_input;
+mod consent;
 mod conventions;
+mod damaged;
 mod examples;
 mod files;
 mod help;

@@ -98,7 +98,8 @@ fn an_image_never_changes_and_undo_brings_everything_back() {
     town.line("undo pg").well();
     town.line("cat pg /base/16384").failed(1);
     town.line("redo pg").well();
-    town.line("export pg@before-upgrade / image --force").well();
+    town.line("export pg@before-upgrade / image --force --yes")
+        .well();
     assert_eq!(file(), image);
     town.line("replay --check").well();
     town.line("verify --data").well();

@@ -71,6 +71,13 @@ impl Ran {
         self
     }
 
+    /// How it ended, having said why on standard output alone.
+    #[track_caller]
+    pub(crate) fn failed_in_its_output(self) -> i32 {
+        assert!(!self.out.is_empty() && self.err.is_empty(), "{}", self.err);
+        self.code
+    }
+
     /// Its output as one JSON object.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
