@@ -151,7 +151,11 @@ fn store_itself(store: &Path) -> io::Result<(Verdict, String)> {
         ),
         ("lock", Access::READ_OK | Access::WRITE_OK),
     ] {
-        let path = store.join(part);
+        let path = if part.is_empty() {
+            store.to_owned()
+        } else {
+            store.join(part)
+        };
         match rustix::fs::access(&path, access) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => {}
             Err(error) => {

@@ -53,6 +53,9 @@ pub(crate) fn run(context: &mut Context, args: Export) -> Outcome {
     check_dest(context, &args)?;
     let store = context.read()?;
     keep_from_damage(context, &args)?;
+    if args.dest.is_dir() && !args.dest.is_symlink() {
+        replace_directory(context, &args.dest)?;
+    }
     let view = view::resolve(context, &store, &args.view)?;
     let tree = view.open(&store)?;
     let (ino, inode) = tree::find(&tree, &args.path, Last::Keep)?;
@@ -142,7 +145,6 @@ fn check_dest(context: &Context, args: &Export) -> Outcome {
             Refusal::new(Kind::Exists, format!("{} exists", dest.display()))
                 .next("choose another DEST, or replace it with --force"),
         ),
-        Ok(metadata) if metadata.is_dir() => replace_directory(context, dest),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(on_path("write", dest)(error)),
         _ => Ok(()),
     }

@@ -16,9 +16,6 @@ use strand_journal::{
     Disk, FORMAT_VERSION, FileDisk, MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, StoreFile, StoreId,
 };
 
-/// Segments that a store begins with: one to write into, one ready to follow it.
-const FIRST_SEGMENTS: u64 = 2;
-
 /// `demo`
 pub(crate) fn demo(context: &mut Context, args: Demo) -> Outcome {
     let options = DemoOptions {
@@ -75,7 +72,7 @@ pub(crate) fn init(context: &mut Context, args: Init) -> Outcome {
     ))
 }
 
-/// A disk without room for the first segments: says how much they need, and how to need less.
+/// A disk without room for the first segment: says how much it takes, and how to need less.
 fn too_small(args: &Init, free: Option<u64>, error: strand_engine::Error) -> Failure {
     if error.kind() != Kind::NoSpace {
         return error.into();
@@ -93,9 +90,7 @@ fn too_small(args: &Init, free: Option<u64>, error: strand_engine::Error) -> Fai
         format!("cannot make a store in {}", args.dir.display()),
     )
     .why(format!(
-        "it needs {} to begin with, {} of {} each{has}",
-        units::size(FIRST_SEGMENTS * args.segment_size),
-        units::counted(FIRST_SEGMENTS, "segment"),
+        "its first segment takes {}{has}",
         units::size(args.segment_size)
     ))
     .next(next)
@@ -406,5 +401,30 @@ pub(crate) fn change(state: &State, change: &Change) -> String {
         What::CheckpointRemoved { checkpoint: id } => {
             format!("the removal of the checkpoint {}", checkpoint(id))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_too_small_is_told_how_much_is_needed() {
+        let args = Init {
+            dir: "tank".into(),
+            segment_size: 64 << 20,
+            capacity: None,
+        };
+        let full = Refusal::new(Kind::NoSpace, "full").into();
+        let Failure::Refused(refusal) = too_small(&args, Some(40 << 20), full) else {
+            panic!("a refusal");
+        };
+        assert_eq!(refusal.kind, Kind::NoSpace);
+        let why = refusal.why.unwrap_or_default();
+        assert!(
+            why.contains("64.0 MiB") && why.contains("40.0 MiB"),
+            "{why}"
+        );
+        assert!(refusal.next.is_some_and(|n| n.contains("--segment-size")));
     }
 }
