@@ -50,7 +50,7 @@ pub(crate) fn run(context: &mut Context, args: Export) -> Outcome {
         };
         return super::look::cat(context, cat);
     }
-    check_dest(context, &args)?;
+    check_dest(&args)?;
     let store = context.read()?;
     keep_from_damage(context, &args)?;
     if args.dest.is_dir() && !args.dest.is_symlink() {
@@ -120,7 +120,7 @@ fn keep_from_damage(context: &Context, args: &Export) -> Outcome {
     }
 }
 
-fn check_dest(context: &Context, args: &Export) -> Outcome {
+fn check_dest(args: &Export) -> Outcome {
     let dest = &args.dest;
     if let Some(store) = inside_store(dest) {
         return refuse(
