@@ -158,6 +158,18 @@ pub enum Source {
     Position(VolumeId, Seq),
 }
 
+impl Source {
+    /// The volume whose image it is.
+    #[must_use]
+    pub fn volume(self) -> VolumeId {
+        match self {
+            Source::Live(volume) | Source::Checkpoint(volume, _) | Source::Position(volume, _) => {
+                volume
+            }
+        }
+    }
+}
+
 /// One movement of ownership, counted in blocks ([`Event::Settled`]).
 #[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
 pub enum Shift {

@@ -35,6 +35,7 @@ fn after(f: Fixture, events: &[(Event, u8)]) -> Vec<Finding> {
         start: None,
         known_flushed: 0,
         lock_timeout: Duration::from_secs(1),
+        ..strand_journal::OpenOptions::default()
     };
     let (journal, _) = Journal::open(disk.clone(), options, &mut |_| {
         Ok::<(), strand_journal::VisitError>(())

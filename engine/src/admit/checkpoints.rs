@@ -125,7 +125,7 @@ pub(super) fn admit(state: &State, placed: &Placed<'_>, views: &Views) -> Admitt
             )?;
             volumes.iter().try_for_each(|(id, source)| {
                 volume(state, *id)?;
-                require(source_volume(*source) == *id, "an image of another volume")?;
+                require(source.volume() == *id, "an image of another volume")?;
                 known_source(state, *source, placed, views)
             })
         }
@@ -225,12 +225,6 @@ fn free_checkpoint_name(state: &State, name: &str) -> Admitted {
         !state.checkpoint_names.contains_key(name),
         "the name is taken",
     )
-}
-
-fn source_volume(source: Source) -> VolumeId {
-    match source {
-        Source::Live(id) | Source::Checkpoint(id, _) | Source::Position(id, _) => id,
-    }
 }
 
 fn known_source(state: &State, source: Source, placed: &Placed<'_>, views: &Views) -> Admitted {

@@ -64,7 +64,7 @@ pub(super) fn judge(
                     );
                 }
             }
-            if source_volume(*source) != *id {
+            if source.volume() != *id {
                 return Err(refuse("the image belongs to another volume".into()));
             }
             Ok(volumes_events(state, request, vec![(*id, *source)]))
@@ -89,7 +89,7 @@ pub(super) fn judge(
             delete_new,
         } => {
             usable_source(state, *source, views)?;
-            if matches!(source, Source::Live(_)) || source_volume(*source) != *id {
+            if matches!(source, Source::Live(_)) || source.volume() != *id {
                 return Err(Refusal::new(
                     Kind::NotAllowed,
                     "files roll back to a frozen image of their own volume",
@@ -175,10 +175,4 @@ pub(super) fn files_events(
         delete_new: restore.delete_new,
     });
     Ok((events, before))
-}
-
-fn source_volume(source: Source) -> VolumeId {
-    match source {
-        Source::Live(id) | Source::Checkpoint(id, _) | Source::Position(id, _) => id,
-    }
 }

@@ -194,11 +194,7 @@ impl Pass {
             let entry = (volume.id, pending.scope, pending.cause, before, after);
             sum = sum.wrapping_add(self.entries.small(Kind::Pending, &entry));
         }
-        let spread = match volume
-            .origin
-            .as_ref()
-            .map(|origin| source_volume(origin.source))
-        {
+        let spread = match volume.origin.as_ref().map(|origin| origin.source.volume()) {
             Some(from) if old.spread.is_empty() => self.new.get(&from).map(|sums| &sums.spread),
             _ => None,
         };
@@ -281,16 +277,10 @@ impl Pass {
 
 /// The tree that a clone came from, or one near it.
 fn source_tree(known: &BTreeMap<VolumeId, VolumeSums>, source: Source) -> Option<&TreeSum> {
-    let sums = known.get(&source_volume(source))?;
+    let sums = known.get(&source.volume())?;
     match source {
         Source::Checkpoint(_, id) => sums.images.get(&id).or(sums.live.as_ref()),
         Source::Live(_) | Source::Position(..) => sums.live.as_ref(),
-    }
-}
-
-fn source_volume(source: Source) -> VolumeId {
-    match source {
-        Source::Live(id) | Source::Checkpoint(id, _) | Source::Position(id, _) => id,
     }
 }
 
