@@ -315,3 +315,65 @@ fn a_state_file_of_another_history_is_no_base() {
         assert_eq!(tree.inode(f).unwrap().size(), 4096, "at seq {position}");
     }
 }
+
+/// What small segments lose to headers and their ends must not come out of the reserve: a rollback still has its room.
+#[test]
+fn a_store_filled_by_large_writes_can_still_roll_back() {
+    for (segment_size, room) in [64 << 10, 1 << 20]
+        .into_iter()
+        .flat_map(|s| (24..60_u64).map(move |mib| (s, mib << 20)))
+    {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::with_limit(room));
+        let options = InitOptions {
+            segment_size,
+            capacity: None,
+            store: StoreId([3; 16]),
+        };
+        let store = Store::init(disk, clock(), options, &me()).unwrap();
+        let v = volume(&store, "pg");
+        let f = file(&store, v, "a");
+        let create = Command::CheckpointCreate {
+            name: Some("c".into()),
+            volumes: vec![v],
+            nomount: false,
+            removable: false,
+            note: String::new(),
+        };
+        store.run(&me(), create).unwrap();
+        let most = u64::from(strand_journal::max_record_blocks(segment_size));
+        let payload = vec![Block::from_slice(b"x"); 256];
+        let mut first = 0;
+        loop {
+            let starts = (0..256).step_by(usize::try_from(most).unwrap());
+            let runs = starts.map(|at| WriteRun {
+                block: first + at,
+                count: most.min(256 - at),
+                data: true,
+            });
+            let command = Command::Write {
+                volume: v,
+                ino: f,
+                runs: runs.collect(),
+                size: (first + 256) * BLOCK,
+            };
+            match store.submit_with(&me(), command, &payload) {
+                Ok(done) => store.commit(done.ticket).unwrap(),
+                Err(error) => {
+                    assert_eq!(error.kind(), Kind::NoSpace);
+                    break;
+                }
+            }
+            first += 256;
+        }
+        assert!(first > 2048, "{segment_size}: {first}");
+        let c = store.state().checkpoint_named("c").unwrap().id;
+        let source = Source::Checkpoint(v, c);
+        let rollback = Command::Rollback {
+            volume: v,
+            source,
+            only: false,
+        };
+        store.run(&me(), rollback).unwrap();
+        store.run(&me(), Command::Undo { volume: None }).unwrap();
+    }
+}

@@ -39,7 +39,8 @@ const REFUSAL_INTERVAL_NS: u64 = 60_000_000_000;
 const RESERVE_BLOCKS: u64 = 1024;
 /// Bulk movements that may wait before a commit counts them.
 const MOST_UNSETTLED: u64 = 64;
-/// How many blocks may be placed before the free space is asked for again.
+/// How many blocks may be placed before the free space is asked for again. Headers and segment ends may double what that takes, so
+/// below four times as much it is asked for every time.
 const ROOM_REFRESH_BLOCKS: u64 = 4096;
 
 /// An open store. All methods may be called from many threads.
@@ -224,7 +225,7 @@ impl Store {
             actor,
             free_blocks: match self.options.access {
                 Access::ReadOnly => u64::MAX, // a plan places nothing
-                Access::ReadWrite => self.journal.space().free_blocks,
+                Access::ReadWrite => self.usable_blocks(),
             },
             reserve_blocks: self.reserve_blocks,
             open: &inner.open,
@@ -300,6 +301,12 @@ impl Store {
         self.execute_plain(inner, actor, command, payload, views)
     }
 
+    /// Free blocks, less what headers and the ends of small segments take of them.
+    fn usable_blocks(&self) -> u64 {
+        let free = self.journal.space().free_blocks;
+        free - free / u64::from(self.journal.blocks_per_segment() / 4).max(4)
+    }
+
     /// The state is the truth only while it is what the journal holds: not after a failed write or flush, and not after a panic
     /// between placing and folding.
     fn still_true(&self, inner: &Inner) -> Result<(), Error> {
@@ -324,11 +331,10 @@ impl Store {
         views: &Views,
     ) -> Result<Done, Error> {
         let needed = payload.len() as u64 + 8;
-        if inner.room.placed + needed > ROOM_REFRESH_BLOCKS
-            || inner.room.blocks < inner.room.placed + needed + 2 * self.reserve_blocks
-        {
+        let low = 4 * ROOM_REFRESH_BLOCKS + needed + 2 * self.reserve_blocks;
+        if inner.room.placed + needed > ROOM_REFRESH_BLOCKS || inner.room.blocks < low {
             inner.room = Room {
-                blocks: self.journal.space().free_blocks,
+                blocks: self.usable_blocks(),
                 placed: 0,
             };
         }
