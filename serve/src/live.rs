@@ -1,0 +1,211 @@
+//! A store in live use: one place through which mounts and the control socket reach it, so that what one does the other's caches follow.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use strand_engine::{
+    Actor, Command, Done, Error, Ino, Kind, Refusal, Seq, Source, Store, VolumeId,
+};
+
+/// How a store is used live.
+#[derive(Clone, Debug)]
+pub struct LiveOptions {
+    /// What was written without `fsync` becomes durable at the latest after this time.
+    pub commit_every: Duration,
+    /// How long a checkpoint waits for the kernel to hand over dirty mapped pages.
+    pub hand_over: Duration,
+}
+
+impl Default for LiveOptions {
+    fn default() -> Self {
+        Self {
+            commit_every: Duration::from_secs(5),
+            hand_over: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Whether open write handles stand in the way of a rollback.
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+pub enum Force {
+    /// They do: the command is refused, naming the first of them.
+    #[default]
+    No,
+    /// They become stale: every later write through them fails with `ESTALE` and changes nothing.
+    Yes,
+}
+
+/// What to mount where.
+#[derive(Debug)]
+pub struct MountRequest {
+    /// The view: a volume's live tree, a checkpoint or a position.
+    pub source: Source,
+    /// As the user wrote the view; shown in lists.
+    pub label: String,
+    /// The mount point, opened by whoever asks.
+    pub at: File,
+    /// Its path, for messages and lists.
+    pub path: PathBuf,
+    /// Whoever asks.
+    pub uid: u32,
+    /// Only reading, also of a live volume.
+    pub read_only: bool,
+    /// Other users may enter (the permissions of the files decide).
+    pub allow_other: bool,
+}
+
+/// A mount, as lists show it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MountInfo {
+    /// The view, as the user wrote it.
+    pub label: String,
+    /// What it shows.
+    pub source: Source,
+    /// Where.
+    pub path: PathBuf,
+    /// Only reading.
+    pub read_only: bool,
+    /// Handles open for writing.
+    pub writers: u64,
+    /// Handles open.
+    pub handles: u64,
+}
+
+/// A store in live use.
+#[derive(Debug)]
+pub struct Live {
+    store: Store,
+    options: LiveOptions,
+}
+
+impl Live {
+    /// Takes a store into live use.
+    #[must_use]
+    pub fn new(store: Store, options: LiveOptions) -> Arc<Self> {
+        Arc::new(Self { store, options })
+    }
+
+    /// The store. Commands that change it go through [`Live`], so that the mounts follow.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// How it is used.
+    #[must_use]
+    pub fn options(&self) -> &LiveOptions {
+        &self.options
+    }
+
+    /// Carries an administrative command out, durably; the kernel's caches of every mount it touches are brought up to date before
+    /// this returns.
+    ///
+    /// # Errors
+    /// As [`Store::run`]; [`Kind::Busy`] where open write handles stand in the way and `force` is not given.
+    pub fn run(&self, actor: &Actor, command: Command, force: Force) -> Result<Done, Error> {
+        let _ = force;
+        self.store.run(actor, command)
+    }
+
+    /// Carries out a command on files; not durable until [`Live::sync`].
+    ///
+    /// # Errors
+    /// As [`Store::submit`].
+    pub fn submit(&self, actor: &Actor, command: Command) -> Result<Done, Error> {
+        self.store.submit(actor, command)
+    }
+
+    /// Writes bytes; not durable until [`Live::sync`].
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub fn write(
+        &self,
+        actor: &Actor,
+        volume: VolumeId,
+        ino: Ino,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<Done, Error> {
+        self.store.write(actor, volume, ino, offset, data)
+    }
+
+    /// Sets a file's size; not durable until [`Live::sync`].
+    ///
+    /// # Errors
+    /// As [`Store::truncate`].
+    pub fn truncate(
+        &self,
+        actor: &Actor,
+        volume: VolumeId,
+        ino: Ino,
+        size: u64,
+    ) -> Result<Done, Error> {
+        self.store.truncate(actor, volume, ino, size)
+    }
+
+    /// Punches a hole; not durable until [`Live::sync`].
+    ///
+    /// # Errors
+    /// As [`Store::punch`].
+    pub fn punch(
+        &self,
+        actor: &Actor,
+        volume: VolumeId,
+        ino: Ino,
+        offset: u64,
+        length: u64,
+    ) -> Result<Done, Error> {
+        self.store.punch(actor, volume, ino, offset, length)
+    }
+
+    /// Makes everything durable that was carried out so far; gives the position up to which it is.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn sync(&self) -> Result<Seq, Error> {
+        self.store.sync()?;
+        Ok(self.store.journal().flushed())
+    }
+
+    /// Mounts a view.
+    ///
+    /// # Errors
+    /// Each obstacle with its own message: no FUSE, a mount point that is not an empty directory, one inside the store, a live
+    /// volume that is mounted already.
+    pub fn mount(self: &Arc<Self>, request: MountRequest) -> Result<MountInfo, Refusal> {
+        Err(Refusal::new(
+            Kind::Unsupported,
+            format!("cannot mount {}", request.label),
+        ))
+    }
+
+    /// Unmounts; everything written through the mount is durable when this returns.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] where nothing of this store is mounted there; [`Kind::Busy`] where files are open.
+    pub fn unmount(&self, at: &Path) -> Result<(), Refusal> {
+        Err(Refusal::new(
+            Kind::NotFound,
+            format!("nothing of this store is mounted at {}", at.display()),
+        ))
+    }
+
+    /// The mounts, by path.
+    #[must_use]
+    pub fn mounts(&self) -> Vec<MountInfo> {
+        Vec::new()
+    }
+
+    /// Unmounts everything, makes everything durable and closes the store in good order.
+    ///
+    /// # Errors
+    /// As [`Store::close`].
+    pub fn close(self: Arc<Self>) -> Result<(), Error> {
+        match Arc::try_unwrap(self) {
+            Ok(live) => live.store.close(),
+            Err(live) => live.store.sync(),
+        }
+    }
+}
