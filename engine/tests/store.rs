@@ -313,3 +313,58 @@ fn shared_blocks_pass_to_a_checkpoint_once() {
     store.punch(&me(), pg, a, 100, 30_000).unwrap();
     check_ledgers(&store);
 }
+
+#[test]
+fn a_large_state_is_not_written_again_for_a_few_events() {
+    let (disk, store) = new_store(4 << 20);
+    let data = volume(&store, "data");
+    for n in 0..2000 {
+        store
+            .submit(
+                &me(),
+                Command::VolumeCreate {
+                    name: format!("v{n}"),
+                    mode: 0o755,
+                    uid: 0,
+                    gid: 0,
+                },
+            )
+            .unwrap();
+    }
+    store.write_state_file().unwrap();
+    store.close().unwrap();
+    let size = |disk: &Arc<dyn Disk>| {
+        let (seq, name) = statefile::list(&**disk).unwrap().pop().unwrap();
+        let file = disk
+            .open_read(&format!("{}/{name}", statefile::STATE_DIR))
+            .unwrap();
+        (seq, file.len().unwrap())
+    };
+    let (first, bytes) = size(&disk);
+    let options = OpenOptions {
+        state_every: 5,
+        ..OpenOptions::read_write()
+    };
+    let store = Store::open(disk.clone(), clock(), options).unwrap();
+    let ino = file(&store, data, "f");
+    // More events than `state_every`, again and again, but fewer bytes than the state file has.
+    let mut grown = 0;
+    while grown + 20 * 8192 < bytes {
+        for n in 0..10 {
+            store.write(&me(), data, ino, n * 4096, &[7; 4096]).unwrap();
+        }
+        store.sync().unwrap();
+        grown += 12 * 4096;
+        assert_eq!(size(&disk).0, first, "after {grown} of {bytes} bytes");
+    }
+    for _ in 0..2 * bytes / (10 * 4096) + 1 {
+        for n in 0..10 {
+            store.write(&me(), data, ino, n * 4096, &[8; 4096]).unwrap();
+        }
+        store.sync().unwrap();
+    }
+    assert!(
+        size(&disk).0 > first,
+        "the journal has grown by the state's size"
+    );
+}

@@ -39,7 +39,16 @@ const WHOLE: &str = ".state";
 /// What the names of unfinished ones end in.
 const UNFINISHED: &str = ".tmp";
 
-/// Writes the state file of `state`, durably and all or nothing, and gives its name. `start` is where the journal goes
+/// A state file that was written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Written {
+    /// Its name in [`STATE_DIR`].
+    pub name: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// Writes the state file of `state`, durably and all or nothing. `start` is where the journal goes
 /// on after the state's last event, which must be flushed. An older file of the same position is replaced.
 ///
 /// Memory: about 50 bytes for each node of the state's maps, while it runs.
@@ -51,7 +60,7 @@ pub fn write(
     state: &State,
     start: &Start,
     store: StoreId,
-) -> Result<String, Error> {
+) -> Result<Written, Error> {
     if start.number != state.seq + 1 {
         return Err(Error::Misuse(format!(
             "the state covers event {}, the journal would go on at {}",
@@ -81,7 +90,14 @@ pub fn write(
     disk.sync_dir(STATE_DIR)
         .map_err(|source| failed("flush", STATE_DIR, source))?;
     tracing::debug!(seq = state.seq, bytes, "state file written");
-    Ok(name)
+    Ok(Written { name, bytes })
+}
+
+/// The size of the state file at a position, in bytes; 0 where it cannot be told.
+pub(crate) fn size(disk: &dyn Disk, seq: Seq) -> u64 {
+    disk.open_read(&format!("{STATE_DIR}/{seq:020}{WHOLE}"))
+        .and_then(|file| file.len())
+        .unwrap_or(0)
 }
 
 fn fill(disk: &dyn Disk, path: &str, state: &State, header: Header) -> io::Result<u64> {

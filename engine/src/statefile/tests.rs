@@ -21,8 +21,9 @@ fn start_after(state: &State) -> Start {
 
 fn written(state: &State) -> (MemoryDisk, String) {
     let disk = MemoryDisk::new();
-    let name = write(&disk, state, &start_after(state), STORE).expect("memory does not fail");
-    (disk, name)
+    let made = write(&disk, state, &start_after(state), STORE).expect("memory does not fail");
+    assert_eq!(made.bytes, size(&disk, state.seq));
+    (disk, made.name)
 }
 
 fn bytes_of(disk: &MemoryDisk, name: &str) -> Vec<u8> {
@@ -298,9 +299,9 @@ fn list_names_files_oldest_first_and_prune_keeps_the_newest() {
     let mut made = Vec::new();
     for n in 0..4 {
         history.checkpoint(&format!("c{n}"), &[DATA]);
-        let name = write(&disk, &history.state, &start_after(&history.state), STORE)
+        let written = write(&disk, &history.state, &start_after(&history.state), STORE)
             .expect("memory does not fail");
-        made.push((history.state.seq, name));
+        made.push((history.state.seq, written.name));
     }
     for stray in ["00000000000000000009.tmp", "1.state", "notes"] {
         disk.write_small(&format!("state/{stray}"), b"x")

@@ -1,6 +1,7 @@
 //! Bookkeeping off the commit path: state files, settlement, digests.
 
 use super::Store;
+use crate::block::BLOCK;
 use crate::command::Command;
 use crate::error::Error;
 use crate::event::Actor;
@@ -8,24 +9,49 @@ use crate::ids::Seq;
 use crate::owner::settle;
 use crate::statefile;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use strand_journal::Access;
+use strand_journal::{Access, Disk, Journal, Start};
 
 /// How many state files are kept: the newest may turn out bad.
 const KEEP: usize = 2;
+/// However large the state is, a state file is written after so many events: an opening folds no more than this.
+const MOST_BEHIND: u64 = 1_000_000;
 
 /// What is known of the state files.
 pub(super) struct StateFiles {
     last: AtomicU64,
+    /// Bytes of the last one, and of the journal when it was written: a large state is not written again for a few events.
+    size: Arc<AtomicU64>,
+    journal_bytes: AtomicU64,
     wanted: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl StateFiles {
-    pub(super) fn new(last: Seq) -> Self {
+    /// There is none yet.
+    pub(super) fn none() -> Self {
+        Self::new(0, 0, 0)
+    }
+
+    /// After an opening that began with the state file of that position, if any, and went on in the journal at that place.
+    pub(super) fn begun_with(
+        disk: &dyn Disk,
+        found: Option<(Seq, Start)>,
+        journal: &Journal,
+    ) -> Self {
+        let Some((seq, start)) = found else {
+            return Self::none();
+        };
+        let bytes = position_bytes(journal, start.segment, start.block);
+        Self::new(seq, statefile::size(disk, seq), bytes)
+    }
+
+    fn new(last: Seq, size: u64, journal_bytes: u64) -> Self {
         Self {
             last: AtomicU64::new(last),
+            size: Arc::new(AtomicU64::new(size)),
+            journal_bytes: AtomicU64::new(journal_bytes),
             wanted: AtomicBool::new(false),
             thread: Mutex::new(None),
         }
@@ -45,14 +71,31 @@ impl StateFiles {
         self.after_commit(store);
     }
 
+    /// A state file is due after `every` events, and not before the journal has grown by as much as the last file took: so state files
+    /// at most double what is written, however large the state is. An opening still folds no more than [`MOST_BEHIND`] events.
+    pub(super) fn due(&self, store: &Store, every: u64) -> bool {
+        let behind = store.journal.flushed().saturating_sub(self.last());
+        if behind < every {
+            return false;
+        }
+        let grown = journal_bytes(&store.journal)
+            .saturating_sub(self.journal_bytes.load(Ordering::Relaxed));
+        behind >= MOST_BEHIND.max(every) || grown >= self.size.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, seq: Seq, journal_bytes: u64) {
+        self.last.store(seq, Ordering::Relaxed);
+        self.journal_bytes.store(journal_bytes, Ordering::Relaxed);
+        self.wanted.store(false, Ordering::Relaxed);
+    }
+
     /// Writes a state file where one is due.
     pub(super) fn after_commit(&self, store: &Store) {
         let every = store.options.state_every;
         if every == 0 || store.options.access == Access::ReadOnly {
             return;
         }
-        let behind = store.journal.flushed().saturating_sub(self.last());
-        if behind < every && !self.wanted() {
+        if !self.due(store, every) && !self.wanted() {
             return;
         }
         if !store.options.background || !store.disk.background() {
@@ -69,13 +112,12 @@ impl StateFiles {
         }
         // The frozen root and its place in the journal are taken now, cheaply; the thread does the rest.
         let frozen = store.freeze();
-        self.last.store(frozen.state.seq, Ordering::Relaxed);
-        self.wanted.store(false, Ordering::Relaxed);
-        let (journal, disk) = (store.journal.clone(), store.disk.clone());
+        self.note(frozen.state.seq, journal_bytes(&store.journal));
+        let (journal, disk, size) = (store.journal.clone(), store.disk.clone(), self.size.clone());
         *thread = Some(std::thread::spawn(move || {
-            let written = frozen.write(&journal, &*disk);
-            if let Err(error) = written {
-                tracing::warn!(%error, "no state file was written");
+            match frozen.write(&journal, &*disk) {
+                Ok(bytes) => size.store(bytes, Ordering::Relaxed),
+                Err(error) => tracing::warn!(%error, "no state file was written"),
             }
         }));
     }
@@ -112,12 +154,25 @@ impl Frozen {
         &self,
         journal: &strand_journal::Journal,
         disk: &dyn strand_journal::Disk,
-    ) -> Result<Seq, Error> {
+    ) -> Result<u64, Error> {
         let start = journal.start_after(self.fence)?;
-        statefile::write(disk, &self.state, &start, journal.store())?;
+        let written = statefile::write(disk, &self.state, &start, journal.store())?;
         statefile::prune(disk, KEEP)?;
-        Ok(self.state.seq)
+        Ok(written.bytes)
     }
+}
+
+/// How far the journal reaches, in bytes.
+fn journal_bytes(journal: &Journal) -> u64 {
+    let head = journal.head();
+    position_bytes(journal, head.segment, head.block)
+}
+
+fn position_bytes(journal: &Journal, segment: u64, block: u32) -> u64 {
+    segment
+        .saturating_mul(u64::from(journal.blocks_per_segment()))
+        .saturating_add(u64::from(block))
+        .saturating_mul(BLOCK)
 }
 
 impl Store {
@@ -136,9 +191,10 @@ impl Store {
     pub fn write_state_file(&self) -> Result<Seq, Error> {
         self.record_digest()?;
         let frozen = self.freeze();
-        let seq = frozen.write(&self.journal, &*self.disk)?;
-        self.state_files.last.store(seq, Ordering::Relaxed);
-        self.state_files.wanted.store(false, Ordering::Relaxed);
+        let bytes = frozen.write(&self.journal, &*self.disk)?;
+        self.state_files.size.store(bytes, Ordering::Relaxed);
+        let seq = frozen.state.seq;
+        self.state_files.note(seq, journal_bytes(&self.journal));
         Ok(seq)
     }
 

@@ -27,7 +27,7 @@ use crate::state::State;
 use crate::views::Views;
 use imbl::OrdSet;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use strand_journal::{Access, Block, Crcs, Disk, Journal, Record, Ticket};
 
@@ -58,6 +58,7 @@ pub struct Store {
     state_files: background::StateFiles,
     /// Bulk movements placed since the last settlement.
     unsettled: AtomicU64,
+    settled_elsewhere: AtomicBool,
 }
 
 impl std::fmt::Debug for Store {
@@ -180,7 +181,7 @@ impl Store {
     /// [`Error::Journal`] where a write or flush failed: the store is poisoned until it is opened again.
     pub fn commit(&self, ticket: Ticket) -> Result<(), Error> {
         self.journal.commit(ticket)?;
-        if self.unsettled.load(Ordering::Relaxed) > MOST_UNSETTLED {
+        if self.unsettled() > MOST_UNSETTLED && !self.settled_elsewhere.load(Ordering::Relaxed) {
             // What was asked for is durable; the counting can wait.
             if let Err(error) = self.settle() {
                 tracing::warn!(%error, "bulk movements wait to be counted");
@@ -188,6 +189,17 @@ impl Store {
         }
         self.state_files.after_commit(self);
         Ok(())
+    }
+
+    /// Bulk movements placed since the last settlement.
+    #[must_use]
+    pub fn unsettled(&self) -> u64 {
+        self.unsettled.load(Ordering::Relaxed)
+    }
+
+    /// From now on the caller settles, on a thread of his own: a commit then never counts, however many movements wait.
+    pub fn settle_elsewhere(&self) {
+        self.settled_elsewhere.store(true, Ordering::Relaxed);
     }
 
     /// Makes everything placed so far durable.

@@ -124,6 +124,7 @@ impl Store {
             State::empty(),
             opening,
             OpenOptions::read_write(),
+            background::StateFiles::none(),
         );
         store.run(actor, create_store())?;
         Ok(store)
@@ -208,7 +209,9 @@ impl Store {
                 folded,
                 damage,
             };
-            let store = Self::assemble(disk, clock, journal, state, opening, options);
+            let state_files =
+                background::StateFiles::begun_with(&*disk, found.zip(start), &journal);
+            let store = Self::assemble(disk, clock, journal, state, opening, options, state_files);
             store.finish_creation()?;
             store.drop_orphans()?;
             return Ok(store);
@@ -222,11 +225,11 @@ impl Store {
         state: State,
         opening: Opening,
         options: OpenOptions,
+        state_files: background::StateFiles,
     ) -> Store {
         let reserve = RESERVE_BLOCKS.min(4 * u64::from(journal.blocks_per_segment()));
         let segment_size = u64::from(journal.blocks_per_segment()) * crate::block::BLOCK;
         let write_blocks = u64::from(max_record_blocks(segment_size)).max(1);
-        let state_files = background::StateFiles::new(opening.state_file.unwrap_or(0));
         let waiting = state.volumes.values().map(|v| v.pending.len() as u64).sum();
         Store {
             inner: Mutex::new(Inner {
@@ -249,6 +252,7 @@ impl Store {
             write_blocks,
             state_files,
             unsettled: AtomicU64::new(waiting),
+            settled_elsewhere: std::sync::atomic::AtomicBool::new(false),
         }
     }
 
@@ -317,10 +321,8 @@ impl Store {
     fn keep_books(&self) -> Result<(), Error> {
         self.settle()?;
         self.place_refusals(&mut self.lock(), true)?;
-        let seq = self.lock().state.seq;
-        let behind = seq.saturating_sub(self.state_files.last());
         let every = self.options.state_every;
-        let due = every > 0 && behind >= CLOSE_STATE_EVENTS.min(every);
+        let due = every > 0 && self.state_files.due(self, CLOSE_STATE_EVENTS.min(every));
         if due || self.state_files.wanted() {
             if let Err(error) = self.write_state_file() {
                 tracing::warn!(%error, "no state file was written; the next opening folds more");
