@@ -77,6 +77,11 @@ impl Barrier {
         self.flushed.load(Ordering::Acquire)
     }
 
+    /// The writer is another process, which says that numbers up to this one are durable.
+    pub(crate) fn told(&self, flushed: u64) {
+        self.flushed.fetch_max(flushed, Ordering::AcqRel);
+    }
+
     /// Fails if the barrier is poisoned.
     pub(crate) fn check(&self) -> Result<(), Error> {
         match self.poison.get() {

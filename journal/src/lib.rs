@@ -8,6 +8,7 @@
 
 mod address;
 mod barrier;
+mod beside;
 mod block;
 pub mod disk;
 mod error;
@@ -25,6 +26,7 @@ mod walk;
 mod writer;
 
 pub use address::{BlockAddr, ChainHash, MAX_ADDRESS, Start, StoreId, Ticket};
+pub use beside::Durable;
 pub use block::Block;
 pub use disk::{CallKind, Disk, DiskFile, FaultyDisk, FileDisk, MemoryDisk, SlowDisk};
 pub use error::{Error, Holder, Kind, VisitError};

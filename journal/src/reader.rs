@@ -191,8 +191,8 @@ impl Reader {
             at = frames.position();
         }
         // Behind the head a writer may be at work: only a journal that nobody writes to can be told from it.
-        if (self.end().segment, self.end().block) == (end.segment, end.block) && self.core.is_idle()
-        {
+        let idle = self.core.is_idle() && !self.core.segments.is_beside();
+        if idle && (self.end().segment, self.end().block) == (end.segment, end.block) {
             self.stray_in(end.segment, end.block, &mut stray)?;
         }
         Ok(stray)

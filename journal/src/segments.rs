@@ -51,6 +51,8 @@ pub(crate) struct Segments {
     disk: Arc<dyn Disk>,
     layout: Layout,
     writable: bool,
+    /// Another process writes.
+    beside: bool,
     open: Mutex<BTreeMap<u64, Arc<dyn DiskFile>>>,
     state: Mutex<State>,
     /// The highest segment that a frame has entered: nobody writes zeros there any more. Raised under the state's lock.
@@ -80,6 +82,7 @@ impl Segments {
             disk,
             layout,
             writable,
+            beside: false,
             open: Mutex::default(),
             state: Mutex::new(State {
                 present: present.iter().copied().collect(),
@@ -90,6 +93,34 @@ impl Segments {
             made: Condvar::new(),
             thread: Mutex::default(),
         }
+    }
+
+    /// For a reader beside the writer.
+    pub(crate) fn beside(
+        disk: Arc<dyn Disk>,
+        layout: Layout,
+        capacity: Option<u64>,
+        present: &[u64],
+    ) -> Segments {
+        Segments {
+            beside: true,
+            ..Segments::new(disk, layout, false, capacity, present)
+        }
+    }
+
+    pub(crate) fn is_beside(&self) -> bool {
+        self.beside
+    }
+
+    /// Looks again which segments there are: another process makes them.
+    pub(crate) fn look_again(&self) -> Result<(), Error> {
+        let present = list(&*self.disk, &self.layout)?;
+        self.state().present = present.into_iter().collect();
+        Ok(())
+    }
+
+    pub(crate) fn has(&self, segment: u64) -> bool {
+        self.state().present.contains(&segment)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

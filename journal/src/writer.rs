@@ -113,6 +113,24 @@ impl Core {
         state.pending.is_empty() && state.open.is_none()
     }
 
+    /// The writer is another process, which says that the journal is durable up to this place.
+    pub(crate) fn told(&self, end: Start) {
+        let mut state = self.state();
+        state.next = end.number;
+        state.time = end.time;
+        state.epoch = end.epoch;
+        state.segment = end.segment;
+        state.block = end.block;
+        state.previous_block = end.previous_block;
+        state.flushed_end = end;
+        drop(state);
+        self.written_below.store(
+            self.layout.addr(end.segment, end.block).0,
+            Ordering::Release,
+        );
+        self.barrier.told(end.number - 1);
+    }
+
     /// One pwritev for each contiguous run, then one flush for each file touched.
     fn write_frames(&self, batch: &[Arc<Placed>]) -> Result<(), Error> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
