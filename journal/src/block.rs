@@ -1,9 +1,13 @@
 //! A payload block made ready outside any lock: its bytes, its crc32 and its leaf of the frame's hash tree.
+//!
+//! Single blocks own their bytes. Many blocks read together lie in one [`Slab`], which a direct write takes as it is, and are
+//! hashed side by side.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::BLOCK_SIZE;
+use crate::leaves::{self, LEAF_SIZE};
 
 /// One payload block of 4096 bytes with its checksums. Cloning is one reference count.
 #[derive(Clone)]
@@ -11,8 +15,60 @@ pub struct Block(Arc<Prepared>);
 
 struct Prepared {
     crc: u32,
-    leaf: [u8; 16],
-    bytes: Box<[u8; BLOCK_SIZE]>,
+    leaf: [u8; LEAF_SIZE],
+    memory: Memory,
+}
+
+enum Memory {
+    Own(Box<[u8; BLOCK_SIZE]>),
+    /// A block of a slab, by its index.
+    Part(Arc<Slab>, usize),
+}
+
+/// Zeroed memory for a run of blocks, aligned as a direct write wants it. It lives until the last block made of it is dropped.
+pub struct Slab {
+    memory: Vec<u8>,
+    start: usize,
+    blocks: usize,
+}
+
+impl Slab {
+    /// Room for so many blocks.
+    pub fn new(blocks: usize) -> Slab {
+        let memory = vec![0; (blocks + 1) * BLOCK_SIZE];
+        // The vector never grows: it stays where it is.
+        let start = memory.as_ptr().align_offset(BLOCK_SIZE).min(BLOCK_SIZE);
+        Slab {
+            memory,
+            start,
+            blocks,
+        }
+    }
+
+    /// How many blocks have room.
+    pub fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..self.start + self.blocks * BLOCK_SIZE]
+    }
+
+    /// Its bytes, to be filled.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.start + self.blocks * BLOCK_SIZE]
+    }
+
+    fn block(&self, index: usize) -> &[u8; BLOCK_SIZE] {
+        &self.bytes().as_chunks().0[index]
+    }
+}
+
+impl fmt::Debug for Slab {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Slab({} blocks)", self.blocks)
+    }
 }
 
 impl Block {
@@ -20,8 +76,8 @@ impl Block {
     pub fn new(bytes: Box<[u8; BLOCK_SIZE]>) -> Block {
         Block(Arc::new(Prepared {
             crc: crc32fast::hash(&bytes[..]),
-            leaf: leaf_of(&bytes[..]),
-            bytes,
+            leaf: leaves::leaf(&bytes),
+            memory: Memory::Own(bytes),
         }))
     }
 
@@ -39,9 +95,32 @@ impl Block {
         Block::new(block)
     }
 
+    /// The blocks of a slab at these indices, in that order, without a copy. Several take about half the time that each would
+    /// take alone.
+    ///
+    /// # Panics
+    /// If an index is not below [`Slab::blocks`].
+    pub fn of_slab(slab: &Arc<Slab>, indices: &[usize]) -> Vec<Block> {
+        let bytes: Vec<&[u8; BLOCK_SIZE]> = indices.iter().map(|&i| slab.block(i)).collect();
+        let mut leaves = vec![[0; LEAF_SIZE]; indices.len()];
+        leaves::leaves(&bytes, &mut leaves);
+        let made = indices.iter().zip(bytes).zip(leaves);
+        made.map(|((&index, bytes), leaf)| {
+            Block(Arc::new(Prepared {
+                crc: crc32fast::hash(bytes),
+                leaf,
+                memory: Memory::Part(Arc::clone(slab), index),
+            }))
+        })
+        .collect()
+    }
+
     /// The bytes.
     pub fn bytes(&self) -> &[u8; BLOCK_SIZE] {
-        &self.0.bytes
+        match &self.0.memory {
+            Memory::Own(bytes) => bytes,
+            Memory::Part(slab, index) => slab.block(*index),
+        }
     }
 
     /// The crc32 (IEEE) of the bytes.
@@ -50,7 +129,7 @@ impl Block {
     }
 
     /// The first 16 bytes of the BLAKE3 of the bytes.
-    pub fn leaf(&self) -> &[u8; 16] {
+    pub fn leaf(&self) -> &[u8; LEAF_SIZE] {
         &self.0.leaf
     }
 }
@@ -61,16 +140,40 @@ impl fmt::Debug for Block {
     }
 }
 
-/// The leaf of a block with these bytes.
-pub(crate) fn leaf_of(bytes: &[u8]) -> [u8; 16] {
-    let mut leaf = [0u8; 16];
-    leaf.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
-    leaf
-}
-
 /// Whether all bytes are zero; pieces of 64 bytes, so that the compiler compares many at once.
 pub(crate) fn is_blank(bytes: &[u8]) -> bool {
     bytes
         .chunks(64)
         .all(|piece| piece.iter().fold(0, |all, &byte| all | byte) == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_of_a_slab_are_as_blocks_of_their_own() {
+        let mut slab = Slab::new(5);
+        assert_eq!(slab.bytes().as_ptr().align_offset(BLOCK_SIZE), 0);
+        for (i, byte) in slab.bytes_mut().iter_mut().enumerate() {
+            *byte = (i / 3 + i / BLOCK_SIZE) as u8;
+        }
+        let slab = Arc::new(slab);
+        let blocks = Block::of_slab(&slab, &[4, 0, 2]);
+        assert_eq!(blocks.len(), 3);
+        for (block, index) in blocks.iter().zip([4, 0, 2]) {
+            let alone = Block::from_slice(&slab.bytes()[index * BLOCK_SIZE..][..BLOCK_SIZE]);
+            assert_eq!(block.bytes(), alone.bytes());
+            assert_eq!((block.crc(), block.leaf()), (alone.crc(), alone.leaf()));
+        }
+    }
+
+    #[test]
+    fn a_slab_can_be_filled_again_once_its_blocks_are_gone() {
+        let mut slab = Arc::new(Slab::new(2));
+        let blocks = Block::of_slab(&slab, &[1]);
+        assert!(Arc::get_mut(&mut slab).is_none());
+        drop(blocks);
+        assert!(Arc::get_mut(&mut slab).is_some());
+    }
 }

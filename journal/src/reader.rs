@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::address::{BlockAddr, Start};
-use crate::block::{is_blank, leaf_of};
+use crate::block::is_blank;
 use crate::error::Error;
 use crate::frame::{Frame, FrameError, NO_BLOCK};
+use crate::leaves::leaf;
 use crate::recovery::Damage;
 use crate::walk::{Stop, Walk, after, read_frame};
 use crate::writer::Core;
@@ -159,10 +160,10 @@ impl Reader {
             .read(frame.segment, first_block, &mut payload, false)?;
         let root_matches = frame.root_matches();
         let sums = frame.crcs().iter().zip(frame.leaves().chunks_exact(16));
-        for (i, (bytes, (crc, leaf))) in payload.chunks_exact(BLOCK_SIZE).zip(sums).enumerate() {
+        for (i, (bytes, (crc, noted))) in payload.as_chunks().0.iter().zip(sums).enumerate() {
             let reason = if crc32fast::hash(bytes) != crc {
                 BadReason::Checksum
-            } else if leaf_of(bytes)[..] != *leaf {
+            } else if leaf(bytes)[..] != *noted {
                 BadReason::Leaf
             } else if !root_matches {
                 BadReason::Root

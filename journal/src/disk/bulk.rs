@@ -1,11 +1,12 @@
-//! Large writes past the page cache: they would only push out what is read, and cost a copy by page. The parts are
-//! gathered into an aligned buffer, because direct writes want aligned memory.
+//! Large writes past the page cache: they would only push out what is read, and cost a copy by page. Direct writes want aligned
+//! memory: parts that are aligned go as they are, the others by way of an aligned buffer.
 //!
 //! A direct write needs a flush like any other. Pages that the cache holds of the range are dropped by the kernel.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::ops::Range;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -13,8 +14,10 @@ use rustix::io::Errno;
 
 /// Shorter writes go through the cache: they are read again soon, and a copy of them is cheap.
 const SHORTEST: usize = 1 << 20;
-/// Bytes written at once.
+/// Bytes gathered for one call.
 const PIECE: usize = 2 << 20;
+/// Most places in memory that one call writes from (IOV_MAX on Linux).
+const MAX_SPANS: usize = 1024;
 /// What memory, offsets and lengths are aligned to.
 const ALIGN: usize = 4096;
 
@@ -61,6 +64,7 @@ impl BulkWriter {
         }
     }
 
+    /// Aligned parts go as they are; what is not is gathered first. Both in as few calls as there can be.
     fn gather(&self, direct: &File, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
         let mut buffer = self.buffer.0.lock().unwrap_or_else(PoisonError::into_inner);
         if buffer.is_empty() {
@@ -68,22 +72,33 @@ impl BulkWriter {
         }
         let start = buffer.as_ptr().align_offset(ALIGN);
         let piece = buffer.get_mut(start..start + PIECE).ok_or(Errno::INVAL)?;
+        let mut spans: Vec<Span<'_>> = Vec::with_capacity(parts.len().min(MAX_SPANS));
         let (mut filled, mut at) = (0, offset);
         for part in parts {
             let mut rest: &[u8] = part;
             while !rest.is_empty() {
-                let (now, later) = rest.split_at(rest.len().min(PIECE - filled));
-                piece[filled..filled + now.len()].copy_from_slice(now);
-                filled += now.len();
-                rest = later;
-                if filled == PIECE {
-                    direct.write_all_at(piece, at)?;
-                    at += PIECE as u64;
+                let ragged = filled % ALIGN != 0;
+                if !ragged && is_aligned(rest) {
+                    spans.push(Span::Own(rest));
+                    rest = &[];
+                } else {
+                    let (now, later) = rest.split_at(rest.len().min(PIECE - filled));
+                    piece[filled..filled + now.len()].copy_from_slice(now);
+                    match spans.last_mut() {
+                        Some(Span::Gathered(range)) => range.end += now.len(),
+                        _ => spans.push(Span::Gathered(filled..filled + now.len())),
+                    }
+                    filled += now.len();
+                    rest = later;
+                }
+                if filled == PIECE || (spans.len() == MAX_SPANS && filled % ALIGN == 0) {
+                    at += write_spans(direct, &spans, piece, at)?;
+                    spans.clear();
                     filled = 0;
                 }
             }
         }
-        direct.write_all_at(&piece[..filled], at)
+        write_spans(direct, &spans, piece, at).map(drop)
     }
 
     /// The same file once more, without the cache.
@@ -97,6 +112,40 @@ impl BulkWriter {
         let (one, other) = (file.metadata().ok()?, direct.metadata().ok()?);
         ((one.dev(), one.ino()) == (other.dev(), other.ino())).then_some(direct)
     }
+}
+
+/// What one call writes from one place in memory.
+enum Span<'a> {
+    /// A part as it is.
+    Own(&'a [u8]),
+    /// Bytes of the buffer.
+    Gathered(Range<usize>),
+}
+
+fn is_aligned(part: &[u8]) -> bool {
+    part.as_ptr().align_offset(ALIGN) == 0 && part.len().is_multiple_of(ALIGN)
+}
+
+/// Writes them one behind the other; gives their length.
+fn write_spans(direct: &File, spans: &[Span<'_>], piece: &[u8], offset: u64) -> io::Result<u64> {
+    let slices = spans.iter().map(|span| match span {
+        Span::Own(part) => IoSlice::new(part),
+        Span::Gathered(range) => IoSlice::new(&piece[range.clone()]),
+    });
+    let mut slices: Vec<IoSlice<'_>> = slices.collect();
+    let (mut left, mut at) = (slices.as_mut_slice(), offset);
+    while !left.is_empty() {
+        match rustix::io::pwritev(direct, left, at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                IoSlice::advance_slices(&mut left, written);
+                at += written as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(at - offset)
 }
 
 #[cfg(test)]
@@ -127,6 +176,42 @@ mod tests {
         assert_eq!(file.read_at(&mut found, 0).unwrap(), found.len());
         assert!(found == expected);
         assert_eq!(file.read_direct(&mut found, 0).unwrap(), found.len());
+        assert!(found == expected);
+    }
+
+    #[test]
+    fn aligned_parts_lie_between_gathered_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(dir.path()).unwrap();
+        let mut memory = vec![0u8; 3 * PIECE];
+        let start = memory.as_ptr().align_offset(ALIGN);
+        for (i, byte) in memory.iter_mut().enumerate() {
+            *byte = (i / 13 + i % 241) as u8;
+        }
+        // Aligned or not, in any order, more of them than one call takes, and more to gather than the buffer has.
+        let pieces = [
+            (0, 2 * ALIGN),
+            (7, ALIGN),
+            (ALIGN, 100),
+            (2 * ALIGN, ALIGN),
+            (5, ALIGN - 100),
+            (3 * ALIGN, ALIGN),
+            (1, PIECE + ALIGN),
+            (8 * ALIGN, PIECE),
+        ];
+        let many = (0..MAX_SPANS + 10).map(|i| (2 * (i % 64) * ALIGN, ALIGN));
+        let pieces: Vec<(usize, usize)> = pieces.into_iter().chain(many).collect();
+        let aligned = &memory[start..];
+        let parts: Vec<&[u8]> = pieces
+            .iter()
+            .map(|&(at, len)| &aligned[at..at + len])
+            .collect();
+        let expected = parts.concat();
+        let file = disk.create("f", expected.len() as u64).unwrap();
+        let parts: Vec<IoSlice<'_>> = parts.into_iter().map(IoSlice::new).collect();
+        file.write_at(&parts, 0).unwrap();
+        let mut found = vec![1u8; expected.len()];
+        assert_eq!(file.read_at(&mut found, 0).unwrap(), found.len());
         assert!(found == expected);
     }
 

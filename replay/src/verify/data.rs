@@ -8,10 +8,7 @@ use crate::log::Logged;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strand_engine::{Error, Event, Store};
-use strand_journal::{BLOCK_SIZE, BadBlock, Frame, Journal, Reader};
-
-/// Bytes of a leaf of the hash tree: the first of the BLAKE3 of a block.
-const LEAF: usize = 16;
+use strand_journal::{BLOCK_SIZE, BadBlock, Frame, Journal, LEAF_SIZE, Reader, leaves};
 
 /// A bad block, and the event that wrote it.
 struct Bad {
@@ -91,11 +88,11 @@ fn is_sound(journal: &Journal, frame: &Frame, buffer: &mut Vec<u8>) -> Result<bo
     journal
         .read_blocks(frame.payload_addr(), payload)
         .map_err(Error::Journal)?;
-    let sums = frame.crcs().iter().zip(frame.leaves().chunks_exact(LEAF));
-    let mut blocks = payload.chunks_exact(BLOCK_SIZE).zip(sums);
-    let sound = blocks.all(|(bytes, (crc, leaf))| {
-        crc32fast::hash(bytes) == crc && blake3::hash(bytes).as_bytes()[..LEAF] == *leaf
-    });
+    let blocks: Vec<&[u8; BLOCK_SIZE]> = payload.as_chunks().0.iter().collect();
+    let mut found = vec![[0; LEAF_SIZE]; blocks.len()];
+    leaves(&blocks, &mut found);
+    let crcs = blocks.iter().map(|bytes| crc32fast::hash(&bytes[..]));
+    let sound = crcs.eq(frame.crcs().iter()) && *found.as_flattened() == *frame.leaves();
     Ok(sound && frame.root_matches())
 }
 

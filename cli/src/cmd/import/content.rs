@@ -3,7 +3,7 @@
 //! bounded. A block whose content is in the volume already is not written again.
 
 use super::Importer;
-use super::source::{CHUNK, Change, Extent, Part, Source, chunks};
+use super::source::{CHUNK, Change, Extent, Part, Slabs, Source, chunks};
 use crate::error::{Outcome, on_path};
 use crate::interrupt;
 use std::fs::{File, Metadata};
@@ -44,7 +44,7 @@ pub(super) fn bring(
     // Threads are not worth their start for a small file.
     if source.length <= CHUNK {
         for chunk in chunks(&extents) {
-            let part = source.part(chunk)?;
+            let part = source.part(chunk, &mut Slabs::default())?;
             if let Some(ticket) = place(import, ino, part)? {
                 import.uncommitted += 1;
                 if import.uncommitted >= super::COMMIT_EVERY {
@@ -85,8 +85,9 @@ fn pipeline(
             .map(|reader| {
                 let (give, parts) = sync_channel::<Outcome<Part>>(AHEAD);
                 scope.spawn(move || {
+                    let mut slabs = Slabs::default();
                     for chunk in chunks(extents).skip(reader).step_by(readers) {
-                        let part = source.part(chunk);
+                        let part = source.part(chunk, &mut slabs);
                         let failed = part.is_err();
                         if give.send(part).is_err() || failed {
                             break;

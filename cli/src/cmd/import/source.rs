@@ -4,11 +4,12 @@ use crate::error::{Outcome, on_path};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 use strand_engine::{BLOCK, BlockMap, Store};
-use strand_journal::{BLOCK_SIZE, Block};
+use strand_journal::{BLOCK_SIZE, Block, Slab};
 
 /// Bytes read at once: one command each.
 pub(super) const CHUNK: u64 = 1 << 20;
@@ -110,7 +111,7 @@ impl Source<'_> {
     }
 
     /// Reads a chunk and prepares it: the costly part, which several threads do side by side.
-    pub(super) fn part(&self, chunk: Extent) -> Outcome<Part> {
+    pub(super) fn part(&self, chunk: Extent, slabs: &mut Slabs) -> Outcome<Part> {
         if chunk.hole {
             return Ok(Part::Hole {
                 start: chunk.start,
@@ -118,40 +119,25 @@ impl Source<'_> {
             });
         }
         let first = chunk.start / BLOCK;
-        let blocks = (first..).zip(self.read(chunk)?);
-        let blocks = blocks.map(|(block, bytes)| self.change(block, bytes));
         Ok(Part::Blocks {
             first,
             end: chunk.end,
-            blocks: blocks.collect::<Outcome<_>>()?,
+            blocks: self.changes(first, &self.read(chunk, slabs)?)?,
         })
     }
 
-    /// Reads straight into the blocks that the journal will write: no byte is copied on the way.
-    fn read(&self, chunk: Extent) -> Outcome<Vec<Box<[u8; BLOCK_SIZE]>>> {
-        let count = (chunk.end - chunk.start).div_ceil(BLOCK);
-        let mut blocks: Vec<Box<[u8; BLOCK_SIZE]>> =
-            (0..count).map(|_| Box::new([0; BLOCK_SIZE])).collect();
+    /// Reads straight into the memory that the journal will write from: no byte is copied on the way.
+    fn read(&self, chunk: Extent, slabs: &mut Slabs) -> Outcome<Arc<Slab>> {
         let wanted = usize::try_from(chunk.end - chunk.start).unwrap_or(usize::MAX);
-        let mut parts: Vec<IoSliceMut<'_>> = Vec::with_capacity(blocks.len());
-        for (i, block) in blocks.iter_mut().enumerate() {
-            let length = BLOCK_SIZE.min(wanted - i * BLOCK_SIZE);
-            parts.push(IoSliceMut::new(&mut block[..length]));
-        }
-        let read = rustix::io::preadv(self.file, &mut parts, chunk.start).unwrap_or(0);
-        // A short or failed read goes on block by block, and gives the error there is.
-        for (i, block) in blocks.iter_mut().enumerate().skip(read / BLOCK_SIZE) {
-            let from = i * BLOCK_SIZE;
-            let length = BLOCK_SIZE.min(wanted - from);
-            if from + length > read {
-                let bytes = &mut block[..length];
-                let at = chunk.start + from as u64;
-                self.file
-                    .read_exact_at(bytes, at)
-                    .map_err(|error| self.unread(error))?;
-            }
-        }
-        Ok(blocks)
+        let mut slab = slabs.take(wanted.div_ceil(BLOCK_SIZE));
+        let memory = Arc::get_mut(&mut slab).expect("a slab that was just taken has no blocks");
+        let (bytes, rest) = memory.bytes_mut().split_at_mut(wanted);
+        rest.fill(0);
+        self.file
+            .read_exact_at(bytes, chunk.start)
+            .map_err(|error| self.unread(error))?;
+        slabs.keep(&slab);
+        Ok(slab)
     }
 
     fn unread(&self, error: io::Error) -> crate::error::Failure {
@@ -162,27 +148,59 @@ impl Source<'_> {
         on_path("read", self.path)(error)
     }
 
-    fn change(&self, block: u64, bytes: Box<[u8; BLOCK_SIZE]>) -> Outcome<Change> {
+    /// What each block of a slab, from block `first` of the file on, means for the volume.
+    fn changes(&self, first: u64, slab: &Arc<Slab>) -> Outcome<Vec<Change>> {
+        let (blocks, _) = slab.bytes().as_chunks::<BLOCK_SIZE>();
+        let with_data: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i] != ZERO).collect();
+        let mut changes: Vec<Change> = (first..first + blocks.len() as u64)
+            .map(|block| match self.existing.contains(block) {
+                true => Change::Hole,
+                false => Change::Same,
+            })
+            .collect();
+        for (&i, content) in with_data.iter().zip(Block::of_slab(slab, &with_data)) {
+            changes[i] = match self.has(first + i as u64, &content)? {
+                true => Change::Same,
+                false => Change::Data(content),
+            };
+        }
+        Ok(changes)
+    }
+
+    /// Whether the volume has this content at that block already.
+    fn has(&self, block: u64, content: &Block) -> Outcome<bool> {
         let there = self.existing.get(block).copied();
-        if *bytes == ZERO {
-            return Ok(if there.is_some() {
-                Change::Hole
-            } else {
-                Change::Same
-            });
+        let Some(there) = there.filter(|t| t.crc() == content.crc()) else {
+            return Ok(false);
+        };
+        let mut present = ZERO;
+        self.store
+            .journal()
+            .read_block(there.addr(), &mut present)
+            .map_err(strand_engine::Error::from)?;
+        Ok(present == *content.bytes())
+    }
+}
+
+/// Memory for what is read, used again once the journal has written it: fresh memory costs more than what is done with it.
+#[derive(Default)]
+pub(super) struct Slabs(Vec<Arc<Slab>>);
+
+impl Slabs {
+    /// Room for so many blocks that nobody else sees.
+    fn take(&mut self, blocks: usize) -> Arc<Slab> {
+        let free = |slab: &mut Arc<Slab>| slab.blocks() == blocks && Arc::get_mut(slab).is_some();
+        match self.0.iter_mut().position(free) {
+            Some(index) => self.0.swap_remove(index),
+            None => Arc::new(Slab::new(blocks)),
         }
-        let content = Block::new(bytes);
-        if let Some(there) = there.filter(|t| t.crc() == content.crc()) {
-            let mut present = ZERO;
-            self.store
-                .journal()
-                .read_block(there.addr(), &mut present)
-                .map_err(strand_engine::Error::from)?;
-            if present == *content.bytes() {
-                return Ok(Change::Same);
-            }
+    }
+
+    /// Remembers one of a full chunk; others come rarely.
+    fn keep(&mut self, slab: &Arc<Slab>) {
+        if slab.blocks() as u64 * BLOCK == CHUNK {
+            self.0.push(Arc::clone(slab));
         }
-        Ok(Change::Data(content))
     }
 }
 
