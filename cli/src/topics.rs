@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_event_is_explained() {
-        let source = include_str!("../../engine/src/event.rs");
+        let source = include_str!("../../engine/src/event/kind.rs");
         let names = source.lines().filter_map(|line| {
             line.trim()
                 .strip_prefix("Event::")?

@@ -1,5 +1,14 @@
 //! The events: everything that ever happens to a store. Append-only in meaning: a variant is never changed or reused,
 //! new ones go at the end. `docs/format.md` gives their bytes (postcard, in the order of declaration), a golden per variant pins them.
+//!
+//! `actor` says who did it, `kind` gives the kinds their stable names, `parts` has what several events are made of.
+
+mod actor;
+mod kind;
+mod parts;
+
+pub use actor::{Actor, Grade};
+pub use parts::{Cause, NewBody, Range, SetAttributes, Shift, Source};
 
 use crate::ids::{ActorId, CheckpointId, EventTime, Ino, Seq, VolumeId};
 use serde::{Deserialize, Serialize};
@@ -23,187 +32,6 @@ pub const MAX_PATHS: usize = 256;
 
 /// Bytes that several owners share: file names, link targets, attribute values.
 pub type Bytes = Arc<[u8]>;
-
-/// How well an actor is known (design: the grade).
-#[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
-pub enum Grade {
-    /// The process that made the call: uid, pid, start time, name.
-    Caller,
-    /// Write-back of mapped pages: those who hold the file open, not surely the writer.
-    Handle,
-    /// A `strand` command: arguments, uid, login, reason.
-    Command,
-    /// The program itself (recovery, settlement, schedules).
-    Program,
-}
-
-/// Who did it. Interned: an event names an [`ActorId`].
-#[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
-pub struct Actor {
-    /// How well it is known.
-    pub grade: Grade,
-    /// User id.
-    pub uid: u32,
-    /// Process id.
-    pub pid: u32,
-    /// Start time of the process, in clock ticks since boot, 0 where unknown (a pid comes back, the pair does not).
-    pub started: u64,
-    /// The process's name.
-    pub name: String,
-    /// The command line, for [`Grade::Command`].
-    pub command: String,
-    /// The login name, where known.
-    pub login: String,
-    /// What the person gave as `--reason`.
-    pub reason: String,
-}
-
-impl Actor {
-    /// The program itself.
-    #[must_use]
-    pub fn program() -> Self {
-        Self {
-            grade: Grade::Program,
-            uid: 0,
-            pid: 0,
-            started: 0,
-            name: "strand".into(),
-            command: String::new(),
-            login: String::new(),
-            reason: String::new(),
-        }
-    }
-}
-
-/// What an inode is, when it is created.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
-pub enum NewBody {
-    /// An empty regular file.
-    File,
-    /// An empty directory.
-    Dir,
-    /// A symbolic link with its target.
-    Symlink(Bytes),
-    /// A named pipe.
-    Fifo,
-    /// A socket.
-    Socket,
-    /// A character device with its device number.
-    Char(u64),
-    /// A block device with its device number.
-    Block(u64),
-}
-
-/// Attributes to set; what is `None` stays.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-pub struct SetAttributes {
-    /// Permission bits (12 bits).
-    pub mode: Option<u32>,
-    /// Owner.
-    pub uid: Option<u32>,
-    /// Group.
-    pub gid: Option<u32>,
-    /// Access time, ns since the Unix epoch, may be negative.
-    pub atime: Option<i64>,
-    /// Modification time, ns since the Unix epoch, may be negative.
-    pub mtime: Option<i64>,
-}
-
-/// Why before-images pass to a checkpoint.
-#[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
-pub enum Cause {
-    /// A write over mapped blocks.
-    Write,
-    /// A truncation.
-    Truncate,
-    /// A hole punched, or a range zeroed.
-    Punch,
-    /// The last name of a file went (`unlink`, or a rename over it), or an open unlinked file was closed.
-    Unlink,
-    /// A rename over the file's last name.
-    RenameOver,
-    /// `copy_file_range` over mapped blocks.
-    Share,
-    /// A rollback of a volume.
-    Rollback,
-    /// A rollback of files.
-    FileRollback,
-    /// A clone set back to its origin.
-    Reset,
-    /// A checkpoint was removed.
-    Removal,
-    /// A removed checkpoint was brought back.
-    Restoration,
-    /// A snapshot resynchronised.
-    Resync,
-}
-
-/// A run of blocks of a file: first block, number of blocks.
-#[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
-pub struct Range {
-    /// First block.
-    pub block: u64,
-    /// Number of blocks, at least 1.
-    pub count: u64,
-}
-
-/// Where an image comes from.
-#[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
-pub enum Source {
-    /// The live volume as it is at the event.
-    Live(VolumeId),
-    /// The image that a checkpoint keeps of a volume.
-    Checkpoint(VolumeId, CheckpointId),
-    /// The volume as it was at a commit boundary.
-    Position(VolumeId, Seq),
-}
-
-impl Source {
-    /// The volume whose image it is.
-    #[must_use]
-    pub fn volume(self) -> VolumeId {
-        match self {
-            Source::Live(volume) | Source::Checkpoint(volume, _) | Source::Position(volume, _) => {
-                volume
-            }
-        }
-    }
-}
-
-/// One movement of ownership, counted in blocks ([`Event::Settled`]).
-#[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
-pub enum Shift {
-    /// Versions left the live volume and are owned by a checkpoint now.
-    CopiedOut {
-        /// The new owner.
-        to: CheckpointId,
-        /// Number of versions.
-        blocks: u64,
-    },
-    /// Versions passed from one checkpoint to another (the reference's push downstream, without moving a byte).
-    HandedDown {
-        /// The owner before.
-        from: CheckpointId,
-        /// The owner now.
-        to: CheckpointId,
-        /// Number of versions.
-        blocks: u64,
-    },
-    /// Versions that nobody owned came to a checkpoint: it was removed and is back.
-    HandedIn {
-        /// The owner now.
-        to: CheckpointId,
-        /// Number of versions.
-        blocks: u64,
-    },
-    /// A checkpoint owns them no longer: they are live again, or nobody maps them.
-    Released {
-        /// The owner before.
-        from: CheckpointId,
-        /// Number of versions.
-        blocks: u64,
-    },
-}
 
 /// One event. Payload blocks, where a variant has them, follow the record in the journal and are not counted here.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -579,53 +407,6 @@ pub enum Event {
         /// The checkpoint that keeps the state before this, where the change was a rollback or a reset.
         before: Option<CheckpointId>,
     },
-}
-
-impl Event {
-    /// The stable name of the event's kind, as `strand log --kind` takes it. Pinned by a golden.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Event::StoreCreated { .. } => "store-created",
-            Event::ActorSeen { .. } => "actor-seen",
-            Event::ClockJumped { .. } => "clock-jumped",
-            Event::Refused { .. } => "refused",
-            Event::DigestRecorded { .. } => "digest-recorded",
-            Event::VolumeCreated { .. } => "volume-created",
-            Event::VolumeRenamed { .. } => "volume-renamed",
-            Event::VolumeRemoved { .. } => "volume-removed",
-            Event::VolumeRestored { .. } => "volume-restored",
-            Event::CloneCreated { .. } => "clone-created",
-            Event::CloneReset { .. } => "clone-reset",
-            Event::Created { .. } => "created",
-            Event::Linked { .. } => "linked",
-            Event::Unlinked { .. } => "unlinked",
-            Event::Renamed { .. } => "renamed",
-            Event::Exchanged { .. } => "exchanged",
-            Event::OrphanDropped { .. } => "orphan-dropped",
-            Event::Written { .. } => "written",
-            Event::Punched { .. } => "punched",
-            Event::Truncated { .. } => "truncated",
-            Event::Preallocated { .. } => "preallocated",
-            Event::Shared { .. } => "shared",
-            Event::AttributesSet { .. } => "attributes-set",
-            Event::XattrSet { .. } => "xattr-set",
-            Event::XattrRemoved { .. } => "xattr-removed",
-            Event::CopiedOut { .. } => "copied-out",
-            Event::CopiedOutScope { .. } => "copied-out-scope",
-            Event::Settled { .. } => "settled",
-            Event::CheckpointCreated { .. } => "checkpoint-created",
-            Event::CheckpointRemoved { .. } => "checkpoint-removed",
-            Event::CheckpointRestored { .. } => "checkpoint-restored",
-            Event::CheckpointRenamed { .. } => "checkpoint-renamed",
-            Event::CheckpointHeld { .. } => "checkpoint-held",
-            Event::CheckpointFlagged { .. } => "checkpoint-flagged",
-            Event::RolledBack { .. } => "rolled-back",
-            Event::FileRestored { .. } => "file-restored",
-            Event::FilesRolledBack { .. } => "files-rolled-back",
-            Event::Undone { .. } => "undone",
-        }
-    }
 }
 
 /// An event in its place: what a fold gets.
