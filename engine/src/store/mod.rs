@@ -6,6 +6,7 @@
 mod background;
 mod content;
 mod history;
+mod live;
 mod open;
 mod read;
 
@@ -216,13 +217,9 @@ impl Store {
     /// # Errors
     /// As [`Store::submit`] and [`Store::commit`].
     pub fn run(&self, actor: &Actor, command: Command) -> Result<Done, Error> {
-        let views = self.views_for(&command)?;
-        let done = self.submit_views(actor, command, &[], &views)?;
-        self.commit(done.ticket)?;
-        if !views.0.is_empty() {
-            // A later opening would have to fold from before that position; a state file spares it that.
-            self.state_files.write_soon(self);
-        }
+        let views = self.prepare(&command)?;
+        let done = self.submit_prepared(actor, command, &views)?;
+        self.finish(&done, &views)?;
         Ok(done)
     }
 
@@ -231,19 +228,8 @@ impl Store {
     /// # Errors
     /// As [`Store::submit`].
     pub fn plan(&self, actor: &Actor, command: Command) -> Result<Vec<Event>, Error> {
-        let views = self.views_for(&command)?;
-        let inner = self.lock();
-        let request = Request {
-            actor,
-            free_blocks: match self.options.access {
-                Access::ReadOnly => u64::MAX, // a plan places nothing
-                Access::ReadWrite => self.usable_blocks(),
-            },
-            reserve_blocks: self.reserve_blocks,
-            open: &inner.open,
-            command,
-        };
-        Ok(decide(&inner.state, &request, &views)?)
+        let views = self.prepare(&command)?;
+        self.plan_prepared(actor, command, &views)
     }
 
     /// Says that a handle is open on a file: the inode stays when its last name goes.
