@@ -3,6 +3,7 @@
 use crate::event::{Actor, Bytes, NewBody, SetAttributes, Shift, Source};
 use crate::ids::{CheckpointId, Ino, Seq, VolumeId};
 use imbl::OrdSet;
+use serde::{Deserialize, Serialize};
 
 /// A command with what surrounds it.
 #[derive(Clone, Debug)]
@@ -15,12 +16,15 @@ pub struct Request<'a> {
     pub reserve_blocks: u64,
     /// Inodes that open handles keep, per volume: their last unlink makes an orphan.
     pub open: &'a OrdSet<(VolumeId, Ino)>,
+    /// The user whose store it is, where others can reach it too: in live use. `None` at rest, where the permissions of the store's
+    /// files have said already who may.
+    pub owner: Option<u32>,
     /// What is asked.
     pub command: Command,
 }
 
 /// A run of blocks that a write replaces.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+#[derive(Copy, Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct WriteRun {
     /// The first block.
     pub block: u64,
@@ -33,8 +37,9 @@ pub struct WriteRun {
 /// What a view names, once resolved.
 pub type View = Source;
 
-/// What can be asked of a store.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// What can be asked of a store. It is never in the journal, only its events are; the control socket of a store in live use carries
+/// it, and its version says which form.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// The first command of a store.
     CreateStore {

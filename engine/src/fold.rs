@@ -126,9 +126,22 @@ impl Folder {
 
     /// Folds a frame. Trouble is kept, not returned: [`Folder::damage`], [`Folder::missing`].
     pub fn frame(&mut self, frame: &Frame, on: &mut dyn FnMut(&State, &Placed<'_>)) {
+        self.frame_behind(frame, 0, on);
+    }
+
+    /// As [`Folder::frame`], passing over the events up to a number: the state has them already.
+    pub(crate) fn frame_behind(
+        &mut self,
+        frame: &Frame,
+        known: Seq,
+        on: &mut dyn FnMut(&State, &Placed<'_>),
+    ) {
         for entry in frame.entries() {
             if self.done() {
                 return;
+            }
+            if entry.as_ref().is_ok_and(|entry| entry.number <= known) {
+                continue;
             }
             let folded = match &entry {
                 Ok(entry) => self.entry(entry, on),

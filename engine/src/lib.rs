@@ -33,7 +33,7 @@ pub use block::{BLOCK, BlockRef, MAX_FILE_BLOCKS, MAX_FILE_SIZE};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use command::{Command, Request, View, WriteRun};
 pub use damage::Damage;
-pub use decide::{BULK_BLOCKS, decide};
+pub use decide::{BULK_BLOCKS, decide, permitted};
 pub use error::Error;
 pub use event::{
     Actor, Bytes, Cause, Event, Grade, MAX_EVENT_BLOCKS, MAX_MEMBERS, MAX_PATHS, MAX_RANGES,
@@ -48,7 +48,7 @@ pub use state::{
     BlockMap, Body, Change, Checkpoint, FileBody, Fileset, Image, Inode, Ledger, Names, Origin,
     Pending, Place, Roots, Spread, State, UNDO_DEPTH, Volume, What, Xattrs,
 };
-pub use store::{Done, FileReader, InitOptions, OpenOptions, Opening, Store};
+pub use store::{Done, FileReader, InitOptions, OpenOptions, Opening, Step, Store, Trail};
 pub use views::Views;
 
-pub use strand_journal::{Access, Block, StoreId, Ticket};
+pub use strand_journal::{Access, Block, Durable, StoreId, Ticket};

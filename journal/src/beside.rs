@@ -79,7 +79,9 @@ impl Journal {
     ) -> Result<(), Error> {
         let segments = &self.core.segments;
         if !segments.is_beside() {
-            return Err(Error::Misuse("only a reader beside a writer follows".into()));
+            return Err(Error::Misuse(
+                "only a reader beside a writer follows".into(),
+            ));
         }
         let at = self.position();
         if until.number < at.number {

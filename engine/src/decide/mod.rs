@@ -9,7 +9,7 @@ mod undo;
 mod volumes;
 
 use crate::command::{Command, Request};
-use crate::event::{Actor, Event, MAX_TEXT};
+use crate::event::{Actor, Event, Grade, MAX_TEXT};
 use crate::ids::{CheckpointId, Ino, VolumeId};
 use crate::refusal::{Kind, Refusal};
 use crate::state::{Checkpoint, Fileset, Inode, State, Volume};
@@ -30,6 +30,9 @@ const MAX_WAITING: usize = 32_768;
 /// # Errors
 /// A [`Refusal`] with its kind, what stands in the way and what to do next.
 pub fn decide(state: &State, request: &Request<'_>, views: &Views) -> Result<Vec<Event>, Refusal> {
+    if request.actor.grade == Grade::Command || request.command.is_administrative() {
+        permitted(request.owner, request.actor)?;
+    }
     enough_room(request)?;
     texts_fit(request.actor)?;
     let mut events = Vec::with_capacity(2);
@@ -96,6 +99,27 @@ fn judge(state: &State, request: &Request<'_>, views: &Views) -> Result<Vec<Even
             message: cut(message),
             count: *count,
         }]),
+    }
+}
+
+/// A store in live use takes commands from its owner, from root and from the program itself. What comes through a mount is judged by
+/// the permissions of the files there.
+///
+/// # Errors
+/// [`Kind::Permission`].
+pub fn permitted(owner: Option<u32>, actor: &Actor) -> Result<(), Refusal> {
+    match owner {
+        Some(owner) if actor.grade != Grade::Program && actor.uid != owner && actor.uid != 0 => {
+            Err(
+                Refusal::new(Kind::Permission, "the store may not be used by this user")
+                    .why(format!(
+                        "it belongs to uid {owner}, and uid {} asks",
+                        actor.uid
+                    ))
+                    .next("run it as the owner of the store's directory"),
+            )
+        }
+        _ => Ok(()),
     }
 }
 
@@ -208,6 +232,14 @@ fn inode(tree: &Fileset, ino: Ino) -> Result<&Arc<Inode>, Refusal> {
         .ok_or_else(|| Refusal::new(Kind::NotFound, "the file is not there"))
 }
 
+/// How the name of a safety image begins; no user may give such a name.
+const AUTO_BEFORE: &str = "auto-before-";
+
+/// Whether the program made that checkpoint, to keep the state before a rollback or a reset.
+fn is_auto_before(name: &str) -> bool {
+    name.starts_with(AUTO_BEFORE)
+}
+
 /// The name that a bulk command's safety image gets: `auto-before-SEQ`, the number of the command's first event.
 fn auto_before(
     state: &State,
@@ -218,7 +250,7 @@ fn auto_before(
     let first = state.seq + 1;
     let event = Event::CheckpointCreated {
         checkpoint: state.next_checkpoint,
-        name: format!("auto-before-{first}"),
+        name: format!("{AUTO_BEFORE}{first}"),
         volumes,
         removable: true,
         nomount: false,

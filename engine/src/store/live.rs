@@ -83,6 +83,7 @@ impl Store {
             },
             reserve_blocks: self.reserve_blocks,
             open: &inner.open,
+            owner: self.owner,
             command,
         };
         Ok(decide(&inner.state, &request, views)?)

@@ -4,12 +4,14 @@
 //! outside it. What is read meanwhile may not be durable yet, as with any file system; what was acknowledged is.
 
 mod background;
+mod beside;
 mod content;
 mod history;
 mod live;
 mod open;
 mod read;
 
+pub use beside::{Step, Trail};
 pub use open::{InitOptions, OpenOptions, Opening};
 pub use read::FileReader;
 
@@ -48,6 +50,10 @@ const ROOM_REFRESH_BLOCKS: u64 = 4096;
 pub struct Store {
     inner: Mutex<Inner>,
     digests: Mutex<DigestCache>,
+    /// Held while a reader beside the writer goes on.
+    following: Mutex<()>,
+    /// The user who owns a store that serves others too.
+    owner: Option<u32>,
     journal: Arc<Journal>,
     clock: Arc<dyn Clock>,
     disk: Arc<dyn Disk>,
@@ -111,6 +117,8 @@ pub struct Done {
     pub ticket: Ticket,
     /// Its events.
     pub events: Vec<Event>,
+    /// Where they went.
+    pub trail: Trail,
 }
 
 impl Store {
@@ -232,6 +240,22 @@ impl Store {
         self.plan_prepared(actor, command, &views)
     }
 
+    /// Says whose store it is: from now on `decide` refuses what another user (but for root) commands. At rest the permissions of the
+    /// store's files say it.
+    pub fn owned_by(&mut self, uid: u32) {
+        self.owner = Some(uid);
+    }
+
+    /// Whether this actor may command the store at all; a refusal is recorded, as any other of an administrative command.
+    ///
+    /// # Errors
+    /// [`Kind::Permission`].
+    pub fn permit(&self, actor: &Actor) -> Result<(), Refusal> {
+        crate::decide::permitted(self.owner, actor).inspect_err(|refusal| {
+            remember_refusal(&mut self.lock(), refusal);
+        })
+    }
+
     /// Says that a handle is open on a file: the inode stays when its last name goes.
     pub fn open_handle(&self, volume: VolumeId, ino: Ino) {
         let mut inner = self.lock();
@@ -342,12 +366,13 @@ impl Store {
             free_blocks: inner.room.blocks.saturating_sub(inner.room.placed),
             reserve_blocks: self.reserve_blocks,
             open: &inner.open,
+            owner: self.owner,
             command,
         };
         let events = match decide(&inner.state, &request, views) {
             Ok(events) => events,
             Err(refusal) => {
-                if administrative {
+                if administrative || refusal.kind == Kind::Permission {
                     remember_refusal(inner, &refusal);
                 }
                 return Err(refusal.into());
@@ -378,6 +403,7 @@ impl Store {
                 time,
                 ticket: Ticket(self.journal.placed()),
                 events,
+                trail: Trail::default(),
             });
         }
         let who = actor_number(&inner.state, actor);
@@ -425,6 +451,7 @@ impl Store {
         }
         let placement = self.journal.place(&records)?;
         inner.room.placed += payload.len() as u64 + 2;
+        let mut steps = Vec::with_capacity(events.len());
         for (i, event) in events.iter().enumerate() {
             inner.crcs.clear();
             inner
@@ -445,6 +472,11 @@ impl Store {
                 "decide and admit disagree on {event:?}"
             );
             evolve(&mut inner.state, &placed, views);
+            steps.push(Step {
+                time: times[i],
+                first: placement.addrs[i].0,
+                crcs: inner.crcs.clone(),
+            });
             if matches!(event, Event::CopiedOutScope { .. }) {
                 self.unsettled.fetch_add(1, Ordering::Relaxed);
             }
@@ -457,6 +489,7 @@ impl Store {
             time: before,
             ticket: placement.ticket,
             events,
+            trail: Trail { actor: who, steps },
         })
     }
 

@@ -218,7 +218,7 @@ impl Store {
         }
     }
 
-    fn assemble(
+    pub(super) fn assemble(
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
         journal: Journal,
@@ -243,6 +243,8 @@ impl Store {
                 crcs: Vec::new(),
             }),
             digests: Mutex::default(),
+            following: Mutex::default(),
+            owner: None,
             journal: Arc::new(journal),
             clock,
             disk,
@@ -333,6 +335,37 @@ impl Store {
         Ok(())
     }
 
+    /// Ends what one command did in a store that stays open: records what a close would have recorded, durably.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn end_session(&self) -> Result<(), Error> {
+        let kept = self.keep_session();
+        self.sync()?;
+        match kept {
+            // On a full store the books are kept later; what was asked for is done.
+            Err(error) if error.kind() == Kind::NoSpace => Ok(()),
+            other => other,
+        }
+    }
+
+    fn keep_session(&self) -> Result<(), Error> {
+        self.settle()?;
+        {
+            let mut inner = self.lock();
+            self.place_refusals(&mut inner, true)?;
+            // The next command is another one: its refusals are told at once, as those of a store that was opened for it.
+            inner.refused.clear();
+        }
+        let every = self.options.state_every;
+        let due = every > 0 && self.state_files.due(self, CLOSE_STATE_EVENTS.min(every));
+        // The file itself is written in the background, when the journal has grown far enough.
+        if due || self.state_files.wanted() || self.worth_a_digest() {
+            self.record_digest()?;
+        }
+        Ok(())
+    }
+
     /// A digest is recorded at a close that follows changes, unless the first one of this process would take long.
     fn worth_a_digest(&self) -> bool {
         let state = self.state();
@@ -353,7 +386,7 @@ fn create_store() -> Command {
 }
 
 /// The newest state file below a position that loads.
-fn newest_state(
+pub(super) fn newest_state(
     disk: &dyn Disk,
     below: Seq,
     bad: &mut Vec<String>,
