@@ -191,7 +191,7 @@ fn exit_codes(out: &mut Out) -> crate::error::Outcome {
         "  1    refused or failed",
         "  2    wrong usage",
         "  3    damaged: stored bytes are wrong (verify, replay --check, opening)",
-        "  4    busy: locked, held, timed out; a retry may help",
+        "  4    busy: locked, files open, timed out; a retry may help",
         "  130  interrupted",
         "",
         "With --json an error goes to standard error as {\"error\":{\"kind\",\"message\",\"why\",\"next\"}}.",

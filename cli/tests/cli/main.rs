@@ -12,6 +12,7 @@ mod files;
 mod help;
 mod locking;
 mod outputs;
+mod removal;
 mod stories;
 mod strand;
 mod town;

@@ -130,8 +130,8 @@ pub(super) fn judge(state: &State, request: &Request<'_>) -> Result<Vec<Event>, 
 pub(super) fn remove_events(state: &State, found: &Checkpoint) -> Result<Vec<Event>, Refusal> {
     if found.held {
         return Err(
-            Refusal::new(Kind::Busy, format!("cannot remove {}", found.name))
-                .why("it is held")
+            Refusal::new(Kind::NotAllowed, format!("cannot remove {}", found.name))
+                .why(format!("checkpoint {} is held", found.name))
                 .next(format!("strand checkpoint release {}", found.name)),
         );
     }

@@ -1,9 +1,10 @@
 //! Volumes and clones.
 
 use super::checkpoints::{remove_events, usable_image};
-use super::{auto_before, checkpoint, volume};
+use super::{auto_before, checkpoint, is_auto_before, volume};
 use crate::command::{Command, Request};
 use crate::event::{Cause, Event, Source};
+use crate::ids::VolumeId;
 use crate::name::check_user_name;
 use crate::refusal::{Kind, Refusal};
 use crate::state::State;
@@ -45,35 +46,7 @@ pub(super) fn judge(
         Command::VolumeRemove {
             volume: id,
             with_checkpoints,
-        } => {
-            let found = volume(state, *id)?;
-            let mut events = Vec::new();
-            if !found.images.is_empty() && !with_checkpoints {
-                return Err(
-                    Refusal::new(Kind::Busy, format!("cannot remove {}", found.name))
-                        .why(format!(
-                            "{} checkpoints keep images of it",
-                            found.images.len()
-                        ))
-                        .next(
-                            "add --with-checkpoints, or remove them first: strand checkpoint list",
-                        ),
-                );
-            }
-            for (kept, _) in &found.images {
-                let kept = checkpoint(state, *kept)?;
-                if kept.volumes.len() > 1 {
-                    return Err(
-                        Refusal::new(Kind::Busy, format!("cannot remove {}", found.name))
-                            .why(format!("checkpoint {} holds other volumes too", kept.name))
-                            .next(format!("strand checkpoint remove {}", kept.name)),
-                    );
-                }
-                events.extend(remove_events(state, kept)?);
-            }
-            events.push(Event::VolumeRemoved { volume: *id });
-            Ok(events)
-        }
+        } => removal(state, *id, *with_checkpoints),
         Command::CloneCreate { name, source } => {
             free_name(state, name)?;
             usable_source(state, *source, views)?;
@@ -107,6 +80,39 @@ pub(super) fn judge(
         }
         _ => Ok(Vec::new()),
     }
+}
+
+/// A volume goes with the images that are its alone: all of them where that was asked for, else those that the program made to
+/// keep the state before a rollback or a reset, which nobody would miss.
+fn removal(state: &State, id: VolumeId, with_checkpoints: bool) -> Result<Vec<Event>, Refusal> {
+    let found = volume(state, id)?;
+    let no = || Refusal::new(Kind::NotAllowed, format!("cannot remove {}", found.name));
+    let mut events = Vec::new();
+    let mut kept = 0u64;
+    for (image, _) in &found.images {
+        let image = checkpoint(state, *image)?;
+        if image.volumes.len() > 1 {
+            return Err(no()
+                .why(format!("checkpoint {} holds other volumes too", image.name))
+                .next(format!("strand checkpoint remove {}", image.name)));
+        }
+        if !with_checkpoints && (image.held || !is_auto_before(&image.name)) {
+            kept += 1;
+        } else {
+            events.extend(remove_events(state, image)?);
+        }
+    }
+    if kept > 0 {
+        let images = match kept {
+            1 => "a checkpoint keeps an image of it".to_owned(),
+            more => format!("{more} checkpoints keep images of it"),
+        };
+        return Err(no()
+            .why(images)
+            .next("add --with-checkpoints, or remove them first: strand checkpoint list"));
+    }
+    events.push(Event::VolumeRemoved { volume: id });
+    Ok(events)
 }
 
 /// A source that may be cloned or rolled back to.

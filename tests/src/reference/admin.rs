@@ -141,25 +141,21 @@ impl Reference {
         Ok(())
     }
 
-    /// Removes a volume, with its images or only where it has none.
+    /// Removes a volume, with its images or only where it has none but those that a rollback or a reset made.
     ///
     /// # Errors
-    /// `not-found`, `busy`.
+    /// `not-found`, `not-allowed`.
     pub fn volume_remove(
         &mut self,
         volume: VolumeNumber,
         with_checkpoints: bool,
     ) -> Result<(), Refused> {
         let images: Vec<CheckpointNumber> = self.volume(volume)?.images.keys().copied().collect();
-        if !images.is_empty() && !with_checkpoints {
-            return Err("busy");
-        }
-        if images
-            .iter()
-            .map(|c| &self.checkpoints[c])
-            .any(|c| c.held || c.volumes.len() > 1)
-        {
-            return Err("busy");
+        let stands = |c: &Checkpoint| {
+            c.held || c.volumes.len() > 1 || !(with_checkpoints || c.name.starts_with("auto-before-"))
+        };
+        if images.iter().any(|c| stands(&self.checkpoints[c])) {
+            return Err("not-allowed");
         }
         for checkpoint in images {
             self.take_checkpoint_away(checkpoint);
@@ -262,10 +258,10 @@ impl Reference {
     /// Removes a checkpoint.
     ///
     /// # Errors
-    /// `not-found`, `busy`.
+    /// `not-found`, `not-allowed`.
     pub fn checkpoint_remove(&mut self, checkpoint: CheckpointNumber) -> Result<(), Refused> {
         if self.checkpoint(checkpoint)?.held {
-            return Err("busy");
+            return Err("not-allowed");
         }
         let volumes = self.take_checkpoint_away(checkpoint);
         self.changed(volumes, What::CheckpointRemoved { checkpoint });

@@ -179,7 +179,7 @@ impl Reference {
             }
             What::CheckpointRemoved { checkpoint } if redo => {
                 if self.checkpoint(*checkpoint)?.held {
-                    return Err("busy");
+                    return Err("not-allowed");
                 }
                 self.take_checkpoint_away(*checkpoint);
             }
