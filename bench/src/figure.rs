@@ -15,6 +15,8 @@ pub(crate) enum Unit {
     EventsPerSecond,
     /// Bytes a second.
     BytesPerSecond,
+    /// Operations or transactions a second.
+    PerSecond,
 }
 
 impl Unit {
@@ -24,6 +26,7 @@ impl Unit {
             Unit::Bytes => format!("{value:.1} B"),
             Unit::EventsPerSecond => format!("{:.2} M/s", value / 1e6),
             Unit::BytesPerSecond => format!("{:.2} GB/s", value / 1e9),
+            Unit::PerSecond => format!("{value:.0}/s"),
             Unit::Seconds if value.abs() < 1e-3 => format!("{:.1} µs", value * 1e6),
             Unit::Seconds if value < 1.0 => format!("{:.1} ms", value * 1e3),
             Unit::Seconds => format!("{value:.2} s"),
