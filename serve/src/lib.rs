@@ -1,6 +1,19 @@
 //! Live use: a daemon holds a store, mounts its volumes and answers commands over a control socket. No rule of the store lives here:
 //! requests of the kernel and of clients become the engine's own commands.
 
+mod actors;
+mod committer;
+pub mod control;
+mod core;
+pub mod daemon;
+mod errno;
+mod fuse;
+mod handles;
 mod live;
+mod metrics;
+mod mounted;
+pub mod mountinfo;
+mod nodes;
 
 pub use live::{Force, Live, LiveOptions, MountInfo, MountRequest};
+pub use metrics::{Figures, Metrics, Op, OpFigures, SlowFigures};

@@ -1,0 +1,389 @@
+//! The other side: what a command says to the daemon that serves its store.
+
+use super::message::{
+    Carried, MountPoint, Mounted, PROTOCOL, Payload, Reply, Request, Status,
+};
+use super::session::PROGRAM;
+use super::{socket, wire};
+use std::io::{self, ErrorKind};
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use strand_engine::{Actor, Command, Durable, Ino, Kind, Refusal, StoreId, VolumeId};
+use strand_journal::{BLOCK_SIZE, Block};
+
+/// A daemon that does not greet within this time is stuck.
+const GREET_TIME: Duration = Duration::from_secs(10);
+
+/// A connection to the daemon that serves a store. Its methods may be called from several threads; they wait for one another, but for
+/// [`Client::commit`], which has a connection of its own.
+#[derive(Debug)]
+pub struct Client {
+    dir: PathBuf,
+    main: Mutex<UnixStream>,
+    /// For commits, so that what comes after them need not wait.
+    aside: Mutex<Option<UnixStream>>,
+    store: StoreId,
+    pid: u32,
+    program: String,
+}
+
+/// What to mount where, for [`Client::mount`].
+#[derive(Debug)]
+pub struct Mounting<'a> {
+    /// What, and how.
+    pub point: MountPoint,
+    /// The directory.
+    pub at: BorrowedFd<'a>,
+}
+
+impl Client {
+    /// Connects to the daemon that serves the store in this directory; `None` where none does.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`] for a daemon of another version, [`Kind::Busy`] for one that takes no more clients or does not answer.
+    pub fn connect(dir: &Path) -> Result<Option<Client>, Refusal> {
+        let stream = match socket::connect(dir) {
+            Ok(Some(stream)) => stream,
+            Ok(None) => return Ok(None),
+            Err(error) => return Err(gone(&error)),
+        };
+        let Some((reply, stream)) = greet(stream)? else {
+            return Ok(None);
+        };
+        match reply {
+            Reply::Hello {
+                program,
+                store,
+                pid,
+                ..
+            } => Ok(Some(Client {
+                dir: dir.to_owned(),
+                main: Mutex::new(stream),
+                aside: Mutex::new(None),
+                store: StoreId(store),
+                pid,
+                program,
+            })),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// The store that the daemon serves.
+    #[must_use]
+    pub fn store(&self) -> StoreId {
+        self.store
+    }
+
+    /// The daemon's process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The daemon's program, with its version.
+    #[must_use]
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
+    fn main(&self) -> MutexGuard<'_, UnixStream> {
+        self.main.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ask(&self, request: &Request) -> Result<Reply, Refusal> {
+        exchange(&self.main(), request, None)
+    }
+
+    fn done(&self, request: &Request) -> Result<Carried, Refusal> {
+        match self.ask(request)? {
+            Reply::Done(carried) => Ok(*carried),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    fn durable(&self, request: &Request) -> Result<Durable, Refusal> {
+        durable(self.ask(request)?)
+    }
+
+    fn well(&self, request: &Request) -> Result<(), Refusal> {
+        match self.ask(request)? {
+            Reply::Well => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Says who commands.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] where the daemon has gone; so for all that follow.
+    pub fn begin(&self, actor: &Actor) -> Result<(), Refusal> {
+        self.well(&Request::Begin(actor.clone()))
+    }
+
+    /// Makes everything durable that was carried out; gives the position.
+    ///
+    /// # Errors
+    /// What the daemon refuses; so for all that follow.
+    pub fn position(&self) -> Result<Durable, Refusal> {
+        self.durable(&Request::Position)
+    }
+
+    /// Carries a command out, durably.
+    ///
+    /// # Errors
+    /// As the engine's `Store::run`.
+    pub fn run(&self, command: Command, force: bool) -> Result<Carried, Refusal> {
+        self.done(&Request::Run { command, force })
+    }
+
+    /// Carries out a command on files, with its payload; durable after [`Client::commit`].
+    ///
+    /// # Errors
+    /// As the engine's `Store::submit_with`.
+    pub fn submit(&self, command: Command, payload: &[Block]) -> Result<Carried, Refusal> {
+        let mut bytes = Vec::with_capacity(payload.len() * BLOCK_SIZE);
+        for block in payload {
+            bytes.extend_from_slice(&block.bytes()[..]);
+        }
+        let payload = Payload(bytes);
+        self.done(&Request::Submit { command, payload })
+    }
+
+    /// Writes bytes, at most 1 MiB at once; durable after [`Client::commit`].
+    ///
+    /// # Errors
+    /// As the engine's `Store::write`.
+    pub fn write(
+        &self,
+        volume: VolumeId,
+        ino: Ino,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<Carried, Refusal> {
+        self.done(&Request::Write {
+            volume,
+            ino,
+            offset,
+            bytes: Payload(bytes.to_vec()),
+        })
+    }
+
+    /// Sets a size; durable after [`Client::commit`].
+    ///
+    /// # Errors
+    /// As the engine's `Store::truncate`.
+    pub fn truncate(&self, volume: VolumeId, ino: Ino, size: u64) -> Result<Carried, Refusal> {
+        self.done(&Request::Truncate { volume, ino, size })
+    }
+
+    /// Makes a range read as zeros; durable after [`Client::commit`].
+    ///
+    /// # Errors
+    /// As the engine's `Store::punch`.
+    pub fn punch(
+        &self,
+        volume: VolumeId,
+        ino: Ino,
+        offset: u64,
+        length: u64,
+    ) -> Result<Carried, Refusal> {
+        self.done(&Request::Punch {
+            volume,
+            ino,
+            offset,
+            length,
+        })
+    }
+
+    /// Makes everything up to a ticket durable, while other threads go on asking.
+    ///
+    /// # Errors
+    /// As the engine's `Store::commit`.
+    pub fn commit(&self, ticket: u64) -> Result<Durable, Refusal> {
+        let mut aside = self.aside.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = match aside.take() {
+            Some(stream) => stream,
+            None => {
+                let again = socket::connect(&self.dir).map_err(|error| gone(&error))?;
+                let greeted = again.map(greet).transpose()?.flatten();
+                match greeted {
+                    Some((Reply::Hello { .. }, stream)) => stream,
+                    Some((other, _)) => return Err(unexpected(other)),
+                    None => return Err(gone(&ErrorKind::ConnectionRefused.into())),
+                }
+            }
+        };
+        let reply = exchange(&stream, &Request::Commit(ticket), None)?;
+        *aside = Some(stream);
+        durable(reply)
+    }
+
+    /// Counts the bulk movements that wait; durable.
+    ///
+    /// # Errors
+    /// As the engine's `Store::settle`.
+    pub fn settle(&self) -> Result<Durable, Refusal> {
+        self.durable(&Request::Settle)
+    }
+
+    /// The command is done: the daemon records what belongs to its end, durably.
+    ///
+    /// # Errors
+    /// As the engine's `Store::end_session`.
+    pub fn end_session(&self) -> Result<Durable, Refusal> {
+        self.durable(&Request::EndSession)
+    }
+
+    /// Mounts a view on an opened directory.
+    ///
+    /// # Errors
+    /// Each obstacle with its own message.
+    pub fn mount(&self, mounting: Mounting<'_>) -> Result<MountPoint, Refusal> {
+        let request = Request::Mount(mounting.point);
+        match exchange(&self.main(), &request, Some(mounting.at))? {
+            Reply::Mounted(point) => Ok(point),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Unmounts; what was written there is durable then.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`], [`Kind::Busy`].
+    pub fn unmount(&self, path: &Path) -> Result<(), Refusal> {
+        self.well(&Request::Unmount {
+            path: path.to_owned(),
+        })
+    }
+
+    /// The mounts.
+    ///
+    /// # Errors
+    /// What the daemon refuses.
+    pub fn mounts(&self) -> Result<Vec<Mounted>, Refusal> {
+        match self.ask(&Request::Mounts)? {
+            Reply::Mounts(mounts) => Ok(mounts),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// How the daemon is.
+    ///
+    /// # Errors
+    /// What the daemon refuses.
+    pub fn status(&self) -> Result<Status, Refusal> {
+        match self.ask(&Request::Status)? {
+            Reply::Status(status) => Ok(*status),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// The metrics, as text for Prometheus.
+    ///
+    /// # Errors
+    /// What the daemon refuses.
+    pub fn metrics(&self) -> Result<String, Refusal> {
+        match self.ask(&Request::Metrics)? {
+            Reply::Text(text) => Ok(text),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Asks the daemon to end, and waits until it has: the store is at rest then.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] where files are open and `force` is not given.
+    pub fn stop(self, force: bool) -> Result<(), Refusal> {
+        self.well(&Request::Stop { force })?;
+        let stream = self.main.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // It says nothing more; the connection ends with it.
+        match wire::receive(&stream, None) {
+            Ok(None) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(()),
+            Ok(Some(_)) => Err(unexpected(Reply::Well)),
+            Err(error) => Err(gone(&error)),
+        }
+    }
+}
+
+/// The first words; `None` where the daemon went in between: it was ending.
+fn greet(stream: UnixStream) -> Result<Option<(Reply, UnixStream)>, Refusal> {
+    let hello = Request::Hello {
+        version: PROTOCOL,
+        program: PROGRAM.to_owned(),
+    };
+    let frame = wire::frame(&hello).map_err(|error| gone(&error))?;
+    // A daemon that takes no more clients answers without listening.
+    let sent = wire::send(&stream, &frame, None);
+    let reply = match wire::receive(&stream, Some(GREET_TIME)) {
+        Ok(Some(received)) => received.message::<Reply>().map_err(|error| gone(&error))?,
+        Ok(None) => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(None),
+        Err(error) => return Err(gone(&sent.err().unwrap_or(error))),
+    };
+    match reply {
+        Reply::Refused(refused) => Err(refused.into()),
+        other => Ok(Some((other, stream))),
+    }
+}
+
+fn exchange(
+    stream: &UnixStream,
+    request: &Request,
+    passed: Option<BorrowedFd<'_>>,
+) -> Result<Reply, Refusal> {
+    let frame = wire::frame(request).map_err(|error| {
+        Refusal::new(Kind::TooLarge, "the command is too large for the daemon")
+            .why(error.to_string())
+            .next("do it in smaller parts")
+    })?;
+    wire::send(stream, &frame, passed).map_err(|error| gone(&error))?;
+    let received = match wire::receive(stream, None) {
+        Ok(Some(received)) => received,
+        Ok(None) => return Err(gone(&ErrorKind::UnexpectedEof.into())),
+        Err(error) => return Err(gone(&error)),
+    };
+    match received.message() {
+        Ok(Reply::Refused(refused)) => Err(refused.into()),
+        Ok(reply) => Ok(reply),
+        Err(error) => Err(gone(&error)),
+    }
+}
+
+fn durable(reply: Reply) -> Result<Durable, Refusal> {
+    match reply {
+        Reply::Durable(end) => Ok(end.into()),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn unexpected(reply: Reply) -> Refusal {
+    match reply {
+        Reply::Refused(refused) => refused.into(),
+        _ => Refusal::new(Kind::Io, "the daemon answers something else than was asked")
+            .next("restart it: strand stop"),
+    }
+}
+
+/// The daemon went away, or does not answer.
+fn gone(error: &io::Error) -> Refusal {
+    let why = match error.kind() {
+        ErrorKind::TimedOut => "it does not answer".to_owned(),
+        ErrorKind::UnexpectedEof
+        | ErrorKind::BrokenPipe
+        | ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionRefused => {
+            "it ended; what it had not acknowledged may not have happened".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    Refusal::new(
+        Kind::Busy,
+        "the daemon that serves the store cannot be reached",
+    )
+    .why(why)
+    .next("try again; strand log says what was done")
+}
