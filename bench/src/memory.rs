@@ -68,6 +68,8 @@ impl Grown {
             free_blocks: u64::MAX,
             reserve_blocks: 0,
             open: &self.open,
+            owner: None,
+            bad: &[],
             command,
         };
         let events =

@@ -2,6 +2,7 @@
 
 use crate::event::{Actor, Bytes, NewBody, SetAttributes, Shift, Source};
 use crate::ids::{CheckpointId, Ino, Seq, VolumeId};
+use crate::last_verify::BadVersion;
 use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,8 @@ pub struct Request<'a> {
     /// The user whose store it is, where others can reach it too: in live use. `None` at rest, where the permissions of the store's
     /// files have said already who may.
     pub owner: Option<u32>,
+    /// Versions known to be bad, in journal order: what maps them is no target.
+    pub bad: &'a [BadVersion],
     /// What is asked.
     pub command: Command,
 }

@@ -17,6 +17,7 @@ mod event;
 mod evolve;
 pub mod fold;
 mod ids;
+pub mod last_verify;
 mod name;
 pub mod numbers;
 pub mod owner;

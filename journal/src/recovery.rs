@@ -96,6 +96,13 @@ pub struct Damage {
     pub reason: FrameError,
 }
 
+impl Damage {
+    /// The segment's file, in the store's directory, where what is wrong is that it is missing.
+    pub fn missing_file(&self) -> Option<String> {
+        (self.reason == FrameError::Missing).then(|| segments::path(self.segment))
+    }
+}
+
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Damage {
@@ -105,11 +112,15 @@ impl fmt::Display for Damage {
             last_number,
             reason,
         } = self;
-        write!(
-            f,
-            "the journal is damaged at segment {segment}, offset {offset}: {reason}; \
-             numbers {first_number} to {last_number} were durable"
-        )
+        if let Some(path) = self.missing_file() {
+            write!(f, "the journal is damaged: the file {path} is missing; ")?;
+        } else {
+            write!(
+                f,
+                "the journal is damaged at segment {segment}, offset {offset}: {reason}; "
+            )?;
+        }
+        write!(f, "numbers {first_number} to {last_number} were durable")
     }
 }
 
@@ -414,6 +425,29 @@ impl Recover<'_> {
         Ok(behind)
     }
 
+    /// Where frames end although more was durable, the file that should have gone on may be missing as a whole: then that is
+    /// what is wrong. It is surely so where a later one is there.
+    fn named(&self, stop: Stop, behind: &Behind) -> Stop {
+        if !is_nothing(stop.reason) {
+            return stop;
+        }
+        let there = |segment: u64| self.segments.numbers().contains(&segment);
+        let later = |segment: u64| behind.ends.iter().any(|&(found, _)| found > segment);
+        let next = stop.segment + 1;
+        let missing = if !there(stop.segment) {
+            stop.segment
+        } else if !there(next) && (later(next) || stop.block == self.layout.blocks()) {
+            next
+        } else {
+            return stop;
+        };
+        Stop {
+            segment: missing,
+            block: 0,
+            reason: FrameError::Missing,
+        }
+    }
+
     /// Torn or damaged, once everything has been seen.
     fn judge(&mut self, stop: Stop, behind: Behind) -> Recovery {
         let end = self.end;
@@ -430,6 +464,7 @@ impl Recover<'_> {
         // Creation flushes the first frame before it writes `STORE`.
         let headless = end == Start::origin(self.layout.store);
         if lost || headless {
+            let stop = self.named(stop, &behind);
             recovery.damage = Some(Damage {
                 segment: stop.segment,
                 offset: u64::from(stop.block) * BLOCK_SIZE as u64,
@@ -468,6 +503,11 @@ impl Recover<'_> {
         self.spares = if bytes == 0 { blank.count() as u64 } else { 0 };
         recovery
     }
+}
+
+/// Whether a stop says that nothing is there, rather than something wrong.
+fn is_nothing(reason: FrameError) -> bool {
+    matches!(reason, FrameError::Blank | FrameError::Short)
 }
 
 fn stop_at(frame: &Frame, reason: FrameError) -> Stop {

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod content;
+mod damaged;
 mod files;
 mod restore;
 mod rollback;
@@ -44,6 +45,7 @@ pub fn decide(state: &State, request: &Request<'_>, views: &Views) -> Result<Vec
     }
     let decided = judge(state, request, views)?;
     few_wait(state, &decided)?;
+    damaged::refuse_bad(state, request, views, &decided)?;
     if decided.is_empty() {
         return Ok(decided); // nothing to do is nothing to record
     }

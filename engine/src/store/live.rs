@@ -74,6 +74,7 @@ impl Store {
         command: Command,
         views: &Views,
     ) -> Result<Vec<Event>, Error> {
+        let bad = self.known_bad();
         let inner = self.lock();
         let request = Request {
             actor,
@@ -84,6 +85,7 @@ impl Store {
             reserve_blocks: self.reserve_blocks,
             open: &inner.open,
             owner: self.owner,
+            bad: &bad,
             command,
         };
         Ok(decide(&inner.state, &request, views)?)

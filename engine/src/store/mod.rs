@@ -10,6 +10,8 @@ mod history;
 mod live;
 mod open;
 mod read;
+mod room;
+mod verified;
 
 pub use beside::{Step, Trail};
 pub use open::{InitOptions, OpenOptions, Opening};
@@ -25,6 +27,7 @@ use crate::event::{Actor, Event, Placed};
 use crate::evolve::evolve;
 use crate::fold::encode;
 use crate::ids::{ActorId, EventTime, Ino, Seq, VolumeId};
+use crate::last_verify::BadVersion;
 use crate::refusal::{Kind, Refusal};
 use crate::state::State;
 use crate::views::Views;
@@ -66,6 +69,8 @@ pub struct Store {
     /// Bulk movements placed since the last settlement.
     unsettled: AtomicU64,
     settled_elsewhere: AtomicBool,
+    /// Versions known to be bad; read at the first need.
+    bad: Mutex<Option<Arc<[BadVersion]>>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -325,7 +330,10 @@ impl Store {
 
     /// Free blocks, less what headers and the ends of small segments take of them.
     fn usable_blocks(&self) -> u64 {
-        let free = self.journal.space().free_blocks;
+        self.usable_of(self.journal.space().free_blocks)
+    }
+
+    fn usable_of(&self, free: u64) -> u64 {
         free - free / u64::from(self.journal.blocks_per_segment() / 4).max(4)
     }
 
@@ -361,12 +369,17 @@ impl Store {
             };
         }
         let administrative = command.is_administrative();
+        let bad = match administrative {
+            true => self.known_bad(),
+            false => Arc::default(),
+        };
         let request = Request {
             actor,
             free_blocks: inner.room.blocks.saturating_sub(inner.room.placed),
             reserve_blocks: self.reserve_blocks,
             open: &inner.open,
             owner: self.owner,
+            bad: &bad,
             command,
         };
         let events = match decide(&inner.state, &request, views) {

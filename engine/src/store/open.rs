@@ -255,6 +255,7 @@ impl Store {
             state_files,
             unsettled: AtomicU64::new(waiting),
             settled_elsewhere: std::sync::atomic::AtomicBool::new(false),
+            bad: Mutex::default(),
         }
     }
 

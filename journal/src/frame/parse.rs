@@ -12,6 +12,9 @@ pub enum FrameError {
     /// The file ends before.
     #[error("the file ends here")]
     Short,
+    /// The segment's file is not there.
+    #[error("the segment is missing")]
+    Missing,
     /// All bytes are zero: nothing was written here.
     #[error("nothing was written here")]
     Blank,

@@ -1,12 +1,13 @@
 //! Every payload block: crc32, leaf, root. In parallel, a piece of some MiB at a time.
 
 use super::place::Trees;
-use super::report::{Finding, Findings};
+use super::report::{Finding, Findings, Report};
 use super::walk::{Chunk, Walked};
 use super::{Phase, Progress};
 use crate::log::Logged;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
+use strand_engine::last_verify::{BadVersion, MAX_BAD};
 use strand_engine::{Error, Event, Store};
 use strand_journal::{BLOCK_SIZE, BadBlock, Frame, Journal, LEAF_SIZE, Reader, leaves};
 
@@ -18,13 +19,14 @@ struct Bad {
     index: u64,
 }
 
-/// Reads all payload; gives the number of bytes read.
+/// Reads all payload, and notes what cannot be read.
 pub(crate) fn check(
     store: &Store,
     walked: &Walked,
     progress: &(dyn Fn(Progress) + Sync),
     findings: &mut Findings,
-) -> Result<u64, Error> {
+    report: &mut Report,
+) -> Result<(), Error> {
     let reader = store.journal().reader();
     let total = walked.totals.payload_blocks * BLOCK_SIZE as u64;
     let done = AtomicU64::new(0);
@@ -47,11 +49,16 @@ pub(crate) fn check(
     let bad: Vec<Bad> = checked?.into_iter().flatten().collect();
     if !bad.is_empty() {
         let trees = Trees::showing(&store.state(), bad.iter().map(|b| b.block.addr.0));
-        for bad in &bad {
-            findings.push(finding(bad, &trees));
+        for run in bad.chunk_by(|a, b| a.goes_on_in(b, &trees)) {
+            findings.push(finding(run, &trees));
         }
     }
-    Ok(total)
+    let versions = bad.iter().filter_map(Bad::version);
+    report.bad_versions = versions.clone().take(MAX_BAD).collect();
+    report.more_bad_versions = versions.skip(MAX_BAD).count() as u64;
+    report.totals.bytes_read += total;
+    report.data = true;
+    Ok(())
 }
 
 fn check_chunk(
@@ -97,6 +104,41 @@ fn is_sound(journal: &Journal, frame: &Frame, buffer: &mut Vec<u8>) -> Result<bo
 }
 
 impl Bad {
+    /// Which block of its file it is.
+    fn file_block(&self) -> Option<u64> {
+        match &self.written {
+            Some(Event::Written { block, .. }) => Some(block + self.index),
+            _ => None,
+        }
+    }
+
+    /// Which version it is, where its event could be read.
+    fn version(&self) -> Option<BadVersion> {
+        let Some(Event::Written { ino, .. }) = self.written else {
+            return None;
+        };
+        Some(BadVersion {
+            addr: self.block.addr.0,
+            segment: self.block.segment,
+            offset: self.block.offset,
+            ino,
+            block: self.file_block()?,
+        })
+    }
+
+    /// Whether `next` is the next block of the same file, bad in the same way and shown by the same trees.
+    fn goes_on_in(&self, next: &Bad, trees: &Trees) -> bool {
+        let file = |bad: &Bad| match bad.written {
+            Some(Event::Written { volume, ino, .. }) => Some((volume, ino)),
+            _ => None,
+        };
+        file(self).is_some()
+            && file(self) == file(next)
+            && self.file_block().map(|block| block + 1) == next.file_block()
+            && (self.block.segment, self.block.reason) == (next.block.segment, next.block.reason)
+            && trees.shown_by(self.block.addr.0) == trees.shown_by(next.block.addr.0)
+    }
+
     fn of(frame: &Frame, block: BadBlock) -> Self {
         let entry = frame.entries().flatten().find(|e| e.number == block.number);
         let index = entry.map_or(0, |e| block.addr.0.saturating_sub(e.first.0));
@@ -108,24 +150,31 @@ impl Bad {
     }
 }
 
-fn finding(bad: &Bad, trees: &Trees) -> Finding {
+/// A run of bad blocks that lie side by side in one file: one finding.
+fn finding(run: &[Bad], trees: &Trees) -> Finding {
+    let (first, last) = (&run[0], &run[run.len() - 1]);
     let BadBlock {
         addr,
         segment,
         offset,
         number,
         reason,
-    } = bad.block;
-    let mut finding = Finding::damage("payload", format!("a data block is damaged: {reason}"))
+    } = first.block;
+    let what = match run.len() {
+        1 => format!("a data block is damaged: {reason}"),
+        more => format!("{more} data blocks are damaged: {reason}"),
+    };
+    let mut finding = Finding::damage("payload", what)
         .on_disk(segment, offset)
         .at(number);
-    if let Some(Event::Written {
-        volume, ino, block, ..
-    }) = bad.written
+    finding.blocks = run.len() as u64;
+    finding.last_seq = Some(last.block.number).filter(|&last| last != number);
+    if let Some((Event::Written { volume, ino, .. }, block)) =
+        first.written.as_ref().zip(first.file_block())
     {
-        finding.volume = Some(trees.volume(volume));
-        finding.file = Some(trees.file(volume, ino));
-        finding.block = Some(block + bad.index);
+        finding.volume = Some(trees.volume(*volume));
+        finding.file = Some(trees.file(*volume, *ino));
+        finding.block = Some(block);
     }
     finding.shown_by = trees.shown_by(addr.0);
     finding

@@ -18,6 +18,7 @@ pub use report::{AnchorResult, Finding, PhaseTime, Report, Severity, Totals};
 use report::Findings;
 use serde::Serialize;
 use std::time::Instant;
+use strand_engine::last_verify::{DataVerify, LastVerify};
 use strand_engine::{Error, Seq, Store};
 use strand_journal::ChainHash;
 
@@ -87,9 +88,7 @@ pub fn verify(
 
     if options.data {
         let begun = Instant::now();
-        let read = data::check(store, &walked, progress, &mut findings)?;
-        report.totals.bytes_read += read;
-        report.data = true;
+        data::check(store, &walked, progress, &mut findings, &mut report)?;
         timed(&mut report, Phase::Data, begun);
     }
 
@@ -104,4 +103,29 @@ pub fn verify(
 
     findings.finish(&mut report);
     Ok(report)
+}
+
+/// Keeps a report's outcome beside the journal, for whoever asks when the store was last verified, and so that no rollback goes to
+/// what cannot be read. A verification without the data keeps what the one before knew of the data.
+///
+/// # Errors
+/// [`Error::Journal`] where the store's directory cannot be written; nothing depends on it.
+pub fn note(store: &Store, report: &Report) -> Result<(), Error> {
+    let time = store.clock().wall();
+    let data = if report.data {
+        Some(DataVerify {
+            time,
+            seq: report.folded_to,
+            bad: report.bad_versions.clone(),
+            more: report.more_bad_versions,
+        })
+    } else {
+        store.last_verify().ok().flatten().and_then(|l| l.data)
+    };
+    store.note_verified(&LastVerify {
+        time,
+        seq: report.folded_to,
+        ok: report.ok(),
+        data,
+    })
 }

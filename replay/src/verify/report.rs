@@ -3,6 +3,7 @@
 use super::Phase;
 use serde::Serialize;
 use std::fmt;
+use strand_engine::last_verify::BadVersion;
 use strand_engine::{Damage, EventTime, Seq, Store};
 
 /// The most findings that a report lists; more are counted.
@@ -42,9 +43,15 @@ pub struct Finding {
     /// The path in the volume, or the name of a file of the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
-    /// The block of that file.
+    /// The block of that file, the first where there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub block: Option<u64>,
+    /// How many data blocks side by side it stands for; 0 where it is not about data blocks.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub blocks: u64,
+    /// The number of the event that wrote the last of them, where that is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_seq: Option<Seq>,
     /// Which trees show the block: `live`, names of checkpoints; empty where no tree does any more.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub shown_by: Vec<String>,
@@ -62,6 +69,8 @@ impl Finding {
             volume: None,
             file: None,
             block: None,
+            blocks: 0,
+            last_seq: None,
             shown_by: Vec::new(),
         }
     }
@@ -90,6 +99,9 @@ impl fmt::Display for Finding {
         if let Some(seq) = self.seq {
             write!(f, ", seq {seq}")?;
         }
+        if let Some(last) = self.last_seq {
+            write!(f, "–{last}")?;
+        }
         if let Some(volume) = &self.volume {
             write!(f, ", volume {volume}")?;
         }
@@ -97,10 +109,18 @@ impl fmt::Display for Finding {
             write!(f, ", file {file}")?;
         }
         if let Some(block) = self.block {
-            write!(f, ", block {block}")?;
+            match self.blocks {
+                0 | 1 => write!(f, ", block {block}")?,
+                more => write!(f, ", blocks {block}–{}", block + more - 1)?,
+            }
         }
         Ok(())
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// How an anchor fared.
@@ -183,6 +203,12 @@ pub struct Report {
     pub chain: String,
     /// Payload blocks were read.
     pub data: bool,
+    /// The versions whose blocks are damaged, in journal order; a bounded number.
+    #[serde(skip)]
+    pub bad_versions: Vec<BadVersion>,
+    /// How many more there are.
+    #[serde(skip)]
+    pub more_bad_versions: u64,
     /// The number that the fold began after: 0 where it began with the first event.
     pub folded_from: Seq,
     /// The last number folded.
@@ -227,11 +253,11 @@ impl Findings {
                 "{}; numbers {} to {} cannot be read",
                 damage.reason, damage.first_number, damage.last_number
             );
-            findings.push(
-                Finding::damage("header", what)
-                    .on_disk(damage.segment, damage.offset)
-                    .at(damage.first_number),
-            );
+            let mut finding = Finding::damage("header", what)
+                .on_disk(damage.segment, damage.offset)
+                .at(damage.first_number);
+            finding.file = damage.missing_file();
+            findings.push(finding);
         }
         if let Some(torn) = &recovery.torn {
             let what = format!(
