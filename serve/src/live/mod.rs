@@ -1,12 +1,16 @@
 //! A store in live use: one place through which mounts and the control socket reach it, so that what one does the other's caches follow.
 
+mod mounts;
+mod obstacles;
+
+use crate::core::Core;
+use crate::metrics::{Figures, Metrics};
+use mounts::Mounts;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use strand_engine::{
-    Actor, Command, Done, Error, Ino, Kind, Refusal, Seq, Source, Store, VolumeId,
-};
+use strand_engine::{Actor, Command, Done, Error, Ino, Seq, Source, Store, VolumeId};
 
 /// How a store is used live.
 #[derive(Clone, Debug)]
@@ -75,27 +79,63 @@ pub struct MountInfo {
 /// A store in live use.
 #[derive(Debug)]
 pub struct Live {
-    store: Store,
-    options: LiveOptions,
+    core: Arc<Core>,
+    mounts: Arc<Mounts>,
+    directory: Option<PathBuf>,
 }
 
 impl Live {
     /// Takes a store into live use.
     #[must_use]
     pub fn new(store: Store, options: LiveOptions) -> Arc<Self> {
-        Arc::new(Self { store, options })
+        Self::assemble(store, options, None)
+    }
+
+    /// Takes the store of a directory into live use: mounts show that path as their source, and are refused inside and above it.
+    #[must_use]
+    pub fn of_directory(store: Store, options: LiveOptions, directory: &Path) -> Arc<Self> {
+        let directory = directory
+            .canonicalize()
+            .unwrap_or_else(|_| directory.to_owned());
+        Self::assemble(store, options, Some(directory))
+    }
+
+    fn assemble(store: Store, options: LiveOptions, directory: Option<PathBuf>) -> Arc<Self> {
+        Arc::new(Self {
+            core: Arc::new(Core::new(store, options)),
+            mounts: Arc::default(),
+            directory,
+        })
     }
 
     /// The store. Commands that change it go through [`Live`], so that the mounts follow.
     #[must_use]
     pub fn store(&self) -> &Store {
-        &self.store
+        &self.core.store
     }
 
     /// How it is used.
     #[must_use]
     pub fn options(&self) -> &LiveOptions {
-        &self.options
+        &self.core.options
+    }
+
+    /// What has been done, and how long it took.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.core.metrics.clone()
+    }
+
+    /// All figures at this moment, slow operations with the paths of their files.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.core
+            .metrics
+            .figures(|volume, ino| self.core.store.live(volume)?.path_of(ino))
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
     }
 
     /// Carries an administrative command out, durably; the kernel's caches of every mount it touches are brought up to date before
@@ -105,7 +145,7 @@ impl Live {
     /// As [`Store::run`]; [`Kind::Busy`] where open write handles stand in the way and `force` is not given.
     pub fn run(&self, actor: &Actor, command: Command, force: Force) -> Result<Done, Error> {
         let _ = force;
-        self.store.run(actor, command)
+        self.core.store.run(actor, command)
     }
 
     /// Carries out a command on files; not durable until [`Live::sync`].
@@ -113,7 +153,7 @@ impl Live {
     /// # Errors
     /// As [`Store::submit`].
     pub fn submit(&self, actor: &Actor, command: Command) -> Result<Done, Error> {
-        self.store.submit(actor, command)
+        self.core.store.submit(actor, command)
     }
 
     /// Writes bytes; not durable until [`Live::sync`].
@@ -128,7 +168,7 @@ impl Live {
         offset: u64,
         data: &[u8],
     ) -> Result<Done, Error> {
-        self.store.write(actor, volume, ino, offset, data)
+        self.core.store.write(actor, volume, ino, offset, data)
     }
 
     /// Sets a file's size; not durable until [`Live::sync`].
@@ -142,7 +182,7 @@ impl Live {
         ino: Ino,
         size: u64,
     ) -> Result<Done, Error> {
-        self.store.truncate(actor, volume, ino, size)
+        self.core.store.truncate(actor, volume, ino, size)
     }
 
     /// Punches a hole; not durable until [`Live::sync`].
@@ -157,7 +197,7 @@ impl Live {
         offset: u64,
         length: u64,
     ) -> Result<Done, Error> {
-        self.store.punch(actor, volume, ino, offset, length)
+        self.core.store.punch(actor, volume, ino, offset, length)
     }
 
     /// Makes everything durable that was carried out so far; gives the position up to which it is.
@@ -165,37 +205,8 @@ impl Live {
     /// # Errors
     /// As [`Store::commit`].
     pub fn sync(&self) -> Result<Seq, Error> {
-        self.store.sync()?;
-        Ok(self.store.journal().flushed())
-    }
-
-    /// Mounts a view.
-    ///
-    /// # Errors
-    /// Each obstacle with its own message: no FUSE, a mount point that is not an empty directory, one inside the store, a live
-    /// volume that is mounted already.
-    pub fn mount(self: &Arc<Self>, request: MountRequest) -> Result<MountInfo, Refusal> {
-        Err(Refusal::new(
-            Kind::Unsupported,
-            format!("cannot mount {}", request.label),
-        ))
-    }
-
-    /// Unmounts; everything written through the mount is durable when this returns.
-    ///
-    /// # Errors
-    /// [`Kind::NotFound`] where nothing of this store is mounted there; [`Kind::Busy`] where files are open.
-    pub fn unmount(&self, at: &Path) -> Result<(), Refusal> {
-        Err(Refusal::new(
-            Kind::NotFound,
-            format!("nothing of this store is mounted at {}", at.display()),
-        ))
-    }
-
-    /// The mounts, by path.
-    #[must_use]
-    pub fn mounts(&self) -> Vec<MountInfo> {
-        Vec::new()
+        self.core.store.sync()?;
+        Ok(self.core.store.journal().flushed())
     }
 
     /// Unmounts everything, makes everything durable and closes the store in good order.
@@ -203,9 +214,24 @@ impl Live {
     /// # Errors
     /// As [`Store::close`].
     pub fn close(self: Arc<Self>) -> Result<(), Error> {
-        match Arc::try_unwrap(self) {
-            Ok(live) => live.store.close(),
-            Err(live) => live.store.sync(),
+        self.unmount_all();
+        self.core.committer.stop();
+        let core = match Arc::try_unwrap(self) {
+            Ok(live) => live.core,
+            Err(live) => live.core.clone(),
+        };
+        match Arc::try_unwrap(core) {
+            Ok(Core {
+                committer, store, ..
+            }) => {
+                drop(committer);
+                match Arc::try_unwrap(store) {
+                    Ok(store) => store.close(),
+                    Err(store) => store.sync(),
+                }
+            }
+            // Somebody still has files of a mount open, or this in use: no good order, but nothing is lost.
+            Err(core) => core.store.sync(),
         }
     }
 }

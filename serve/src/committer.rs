@@ -1,0 +1,186 @@
+//! The one thread that flushes for everybody: requests that need what they saw on disk leave their reply here and go. It takes all that
+//! wait, flushes once, and answers; who comes meanwhile is in the next group. So no thread that serves the kernel ever waits for a disk.
+
+use crate::metrics::Metrics;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use strand_engine::Store;
+
+/// Unflushed bytes from which a commit begins although nobody asked for one.
+const EARLY_BYTES: u64 = 16 << 20;
+/// Unflushed bytes from which a write is answered only after a commit: what waits in memory is bounded by this and by the requests that
+/// the kernel has under way.
+const MOST_BYTES: u64 = 64 << 20;
+/// What a command without data is reckoned to hold in memory until it is flushed.
+const COMMAND_BYTES: u64 = 512;
+
+/// What is done once everything carried out before is durable, or once that failed.
+pub(crate) type Then = Box<dyn FnOnce(bool) + Send>;
+
+/// The committer of a store.
+#[derive(Debug)]
+pub(crate) struct Committer {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    every: Duration,
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    /// Bytes carried out, and those of them that are durable, since the beginning.
+    placed: AtomicU64,
+    flushed: AtomicU64,
+    /// The committer was told that it is time for an early commit.
+    told: AtomicBool,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<Then>,
+    stop: bool,
+}
+
+impl Committer {
+    /// Starts the thread.
+    pub(crate) fn start(store: Arc<Store>, metrics: Arc<Metrics>, every: Duration) -> Self {
+        let shared = Arc::new(Shared {
+            store,
+            metrics,
+            every,
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            placed: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
+            told: AtomicBool::new(false),
+        });
+        let theirs = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("committer".into())
+            .spawn(move || theirs.run());
+        if let Err(error) = &thread {
+            tracing::error!(%error, "no thread for the committer: every request that needs one will flush by itself");
+        }
+        Self {
+            shared,
+            thread: Mutex::new(thread.ok()),
+        }
+    }
+
+    /// Does something after everything carried out so far is durable; says whether it is.
+    pub(crate) fn after_flush(&self, then: Then) {
+        let mut queue = self.shared.queue();
+        if queue.stop || self.lock_thread().is_none() {
+            drop(queue);
+            then(self.shared.store.sync().is_ok());
+            return;
+        }
+        queue.waiting.push(then);
+        let first = queue.waiting.len() == 1;
+        drop(queue);
+        if first {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Counts what a command put in memory. True where so much waits that its answer should wait too.
+    pub(crate) fn note(&self, bytes: u64) -> bool {
+        let shared = &*self.shared;
+        let placed = shared
+            .placed
+            .fetch_add(bytes + COMMAND_BYTES, Ordering::Relaxed);
+        let unflushed = placed.saturating_sub(shared.flushed.load(Ordering::Relaxed));
+        if unflushed >= EARLY_BYTES && !shared.told.swap(true, Ordering::Relaxed) {
+            drop(shared.queue()); // it either has not looked yet, or sleeps
+            shared.wake.notify_one();
+        }
+        unflushed >= MOST_BYTES
+    }
+
+    /// Answers everybody and ends the thread.
+    pub(crate) fn stop(&self) {
+        self.shared.queue().stop = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.lock_thread().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the committer had died");
+        }
+    }
+
+    fn lock_thread(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        loop {
+            let (waiting, stop) = self.next_group();
+            self.commit(waiting);
+            if stop {
+                return;
+            }
+        }
+    }
+
+    /// Sleeps until somebody waits, much waits, or it is time.
+    fn next_group(&self) -> (Vec<Then>, bool) {
+        let begun = Instant::now();
+        let mut queue = self.queue();
+        loop {
+            let left = self.every.saturating_sub(begun.elapsed());
+            let due = !queue.waiting.is_empty() || self.told.load(Ordering::Relaxed);
+            if due || queue.stop || left.is_zero() {
+                return (std::mem::take(&mut queue.waiting), queue.stop);
+            }
+            queue = match self.wake.wait_timeout(queue, left) {
+                Ok((queue, _)) => queue,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+
+    fn commit(&self, waiting: Vec<Then>) {
+        self.told.store(false, Ordering::Relaxed);
+        let placed = self.placed.load(Ordering::Relaxed);
+        let journal = self.store.journal();
+        let nothing_new = journal.placed() == journal.flushed();
+        if nothing_new && waiting.is_empty() {
+            return;
+        }
+        let begun = Instant::now();
+        let outcome = self.store.sync();
+        if !nothing_new {
+            self.metrics.flushed(begun.elapsed(), waiting.len() as u64);
+        }
+        match &outcome {
+            Ok(()) => self.flushed.store(placed, Ordering::Relaxed),
+            // The journal has said so already; whoever waits is told.
+            Err(error) => tracing::debug!(%error, waiting = waiting.len(), "a commit failed"),
+        }
+        for then in waiting {
+            then(outcome.is_ok());
+        }
+    }
+}

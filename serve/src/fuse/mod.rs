@@ -1,0 +1,9 @@
+//! The one place that knows the kernel's protocol and the crate that speaks it: requests are decoded here and carried out in `mounted`,
+//! replies and notifications go out from here.
+
+mod filesystem;
+mod notify;
+mod session;
+
+pub(crate) use notify::Caches;
+pub(crate) use session::{FuseSession, Place, unmount};

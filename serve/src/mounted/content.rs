@@ -1,0 +1,439 @@
+//! Content: open files, bytes in and out, sizes, holes, shared blocks.
+
+use super::{Attr, Base, Caller, Mounted};
+use crate::actors::holders;
+use crate::errno::{Answer, errno};
+use crate::handles::Handle;
+use crate::nodes::OWN;
+use rustix::io::Errno;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use strand_engine::{
+    Actor, BLOCK, Body, Command, Error, Fileset, Ino, Kind, MAX_FILE_SIZE, NewBody, SetAttributes,
+    VolumeId,
+};
+
+const SUID: u32 = 0o4000;
+const SGID: u32 = 0o2000;
+const GROUP_EXECUTES: u32 = 0o0010;
+const CAPABILITY: &[u8] = b"security.capability";
+/// One request copies at most so much by sharing blocks, and so much byte by byte; the kernel asks again for the rest. So no request
+/// keeps others waiting long.
+const COPY_SHARED_BYTES: u64 = 128 << 20;
+const COPY_BYTES: u64 = 8 << 20;
+
+/// An opened file.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The handle's number.
+    pub(crate) handle: u64,
+}
+
+/// What a write must take away from a file besides its old bytes.
+#[derive(Copy, Clone, Eq, PartialEq)]
+pub(super) enum Privileges {
+    /// The capability only: whoever writes may keep the set-user-id bits.
+    Capability,
+    /// Set-user-id and set-group-id too.
+    All,
+}
+
+impl Mounted {
+    /// Opens a file; `flags` are those of `open(2)`.
+    pub(crate) fn open(&self, caller: &Caller, node: u64, flags: i32) -> Answer<Opened> {
+        let (view, ino) = self.parts(node);
+        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
+        if view != OWN || matches!(self.base, Base::Frozen { .. }) {
+            if writes || flags & libc::O_TRUNC != 0 {
+                return Err(Errno::ROFS);
+            }
+            if self.look(view, |tree| tree.inode(ino).is_none())? {
+                return Err(Errno::STALE);
+            }
+            return Ok(self.opened(caller, view, ino, false));
+        }
+        let (volume, _gate) = self.enter(view)?;
+        let store = &self.core.store;
+        if !store.open_existing(volume, ino).map_err(|e| errno(&e))? {
+            return Err(Errno::STALE);
+        }
+        if flags & libc::O_TRUNC != 0
+            && let Err(error) = self.cut(caller, volume, ino)
+        {
+            self.closed(&caller.actor, volume, ino);
+            return Err(error);
+        }
+        Ok(self.opened(caller, view, ino, writes))
+    }
+
+    fn cut(&self, caller: &Caller, volume: VolumeId, ino: Ino) -> Answer<()> {
+        self.drop_privileges(&caller.actor, volume, ino, privileges(caller.uid))?;
+        let done = self.core.store.truncate(&caller.actor, volume, ino, 0);
+        self.core.committer.note(0);
+        done.map(drop).map_err(|e| errno(&e))
+    }
+
+    fn opened(&self, caller: &Caller, view: u16, ino: Ino, writes: bool) -> Opened {
+        let handle = self.handles.open(Handle {
+            view,
+            ino,
+            writes,
+            opener: caller.actor.clone(),
+            stale: AtomicBool::new(false),
+        });
+        Opened { handle }
+    }
+
+    /// Creates a file and opens it; opens the one that is there unless `O_EXCL`. Told to the kernel.
+    pub(crate) fn create(
+        &self,
+        caller: &Caller,
+        parent: u64,
+        name: &[u8],
+        mode: u32,
+        flags: i32,
+    ) -> Answer<(Attr, Opened)> {
+        let (view, dir) = self.parts(parent);
+        let (volume, gate) = self.enter(view)?;
+        if self.is_strand(parent, name) {
+            return Err(Errno::PERM);
+        }
+        let store = &self.core.store;
+        match self.create_inode(caller, (volume, dir), name, NewBody::File, mode) {
+            Ok(ino) => {
+                if !store.open_existing(volume, ino).map_err(|e| errno(&e))? {
+                    return Err(Errno::STALE);
+                }
+                let attr = self.own_attr(ino)?;
+                self.nodes.learn(attr.node);
+                let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
+                Ok((attr, self.opened(caller, view, ino, writes)))
+            }
+            Err(Errno::EXIST) if flags & libc::O_EXCL == 0 => {
+                drop(gate);
+                let attr = self.lookup(parent, name)?.ok_or(Errno::NOENT)?;
+                match self.open(caller, attr.node, flags) {
+                    Ok(opened) => Ok((self.getattr(attr.node)?, opened)),
+                    Err(error) => {
+                        self.nodes.forget(attr.node, 1);
+                        Err(error)
+                    }
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Closes a file.
+    pub(crate) fn release(&self, handle: u64) {
+        let Some(handle) = self.handles.close(handle) else {
+            return;
+        };
+        self.let_go(&handle);
+    }
+
+    /// What a closed handle leaves to do.
+    pub(crate) fn let_go(&self, handle: &Handle) {
+        if let Base::Live { volume, .. } = &self.base
+            && handle.view == OWN
+        {
+            match self.enter(OWN) {
+                Ok((_, _gate)) => self.closed(&handle.opener, *volume, handle.ino),
+                Err(_) => self.closed(&handle.opener, *volume, handle.ino),
+            }
+        }
+    }
+
+    fn closed(&self, actor: &Actor, volume: VolumeId, ino: Ino) {
+        if let Err(error) = self.core.store.close_handle(actor, volume, ino) {
+            tracing::debug!(%error, "an unlinked file stays until the store is opened again");
+        }
+        self.core.committer.note(0);
+    }
+
+    fn handle(&self, number: u64) -> Answer<Arc<Handle>> {
+        self.handles.get(number).ok_or(Errno::BADF)
+    }
+
+    /// A handle that may write now, and the gate, held.
+    fn writer(
+        &self,
+        number: u64,
+    ) -> Answer<(Arc<Handle>, VolumeId, std::sync::RwLockReadGuard<'_, ()>)> {
+        let handle = self.handle(number)?;
+        let (volume, gate) = self.enter(handle.view)?;
+        // Under the gate: whoever swaps the tree marks the handles before it lets anybody in again.
+        if handle.stale.load(Ordering::Relaxed) {
+            return Err(Errno::STALE);
+        }
+        if !handle.writes {
+            return Err(Errno::BADF);
+        }
+        Ok((handle, volume, gate))
+    }
+
+    /// Reads bytes; fewer at the end of the file.
+    pub(crate) fn read(&self, handle: u64, offset: u64, size: usize) -> Answer<Vec<u8>> {
+        let handle = self.handle(handle)?;
+        let tree = self.tree(handle.view)?;
+        let length = match tree.inode(handle.ino) {
+            Some(inode) => inode.size().saturating_sub(offset),
+            None => return Err(Errno::STALE),
+        };
+        let mut bytes = vec![0; size.min(usize::try_from(length).unwrap_or(usize::MAX))];
+        let got = self
+            .core
+            .store
+            .read(&tree, handle.ino, offset, &mut bytes)
+            .map_err(|e| stale_errno(&e))?;
+        bytes.truncate(got);
+        self.core.metrics.read(got as u64);
+        Ok(bytes)
+    }
+
+    /// Writes bytes. `written_back` says that the kernel wrote mapped pages: nobody knows who changed them. True where so much is
+    /// unflushed that the answer should wait for a commit.
+    pub(crate) fn write(
+        &self,
+        caller: &Caller,
+        handle: u64,
+        offset: u64,
+        data: &[u8],
+        written_back: bool,
+        kill: bool,
+    ) -> Answer<bool> {
+        let (handle, volume, _gate) = self.writer(handle)?;
+        let holders = (written_back || caller.pid == 0).then(|| self.holders_of(handle.ino));
+        let actor = holders.as_ref().unwrap_or(&caller.actor);
+        let what = if kill {
+            Privileges::All
+        } else {
+            Privileges::Capability
+        };
+        self.drop_privileges(actor, volume, handle.ino, what)?;
+        self.core
+            .store
+            .write(actor, volume, handle.ino, offset, data)
+            .map_err(|e| stale_errno(&e))?;
+        self.core.metrics.wrote(data.len() as u64);
+        Ok(self.core.committer.note(data.len() as u64))
+    }
+
+    fn holders_of(&self, ino: Ino) -> Actor {
+        let open = self.handles.all();
+        let writers = open
+            .iter()
+            .filter(|h| h.view == OWN && h.ino == ino && h.writes);
+        holders(writers.map(|h| &h.opener))
+    }
+
+    /// Sets the size, through a handle or by name.
+    pub(super) fn resize(
+        &self,
+        caller: &Caller,
+        node: u64,
+        handle: Option<u64>,
+        size: u64,
+    ) -> Answer<()> {
+        if size > MAX_FILE_SIZE {
+            return Err(Errno::FBIG);
+        }
+        let (view, ino) = self.parts(node);
+        let (volume, _gate) = match handle {
+            Some(handle) => {
+                let (_, volume, gate) = self.writer(handle)?;
+                (volume, gate)
+            }
+            None => self.enter(view)?,
+        };
+        self.drop_privileges(&caller.actor, volume, ino, privileges(caller.uid))?;
+        self.core
+            .store
+            .truncate(&caller.actor, volume, ino, size)
+            .map_err(|e| stale_errno(&e))?;
+        self.core.committer.note(BLOCK);
+        Ok(())
+    }
+
+    /// Promises room, punches holes, writes zeros; `mode` is that of `fallocate(2)`.
+    pub(crate) fn fallocate(
+        &self,
+        caller: &Caller,
+        handle: u64,
+        offset: u64,
+        length: u64,
+        mode: i32,
+    ) -> Answer<()> {
+        let (handle, volume, _gate) = self.writer(handle)?;
+        let (actor, ino, store) = (&*caller.actor, handle.ino, &self.core.store);
+        let keep = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
+        let outcome = match mode & !libc::FALLOC_FL_KEEP_SIZE {
+            0 => {
+                let command = Command::Preallocate {
+                    volume,
+                    ino,
+                    offset,
+                    length,
+                    keep_size: keep,
+                };
+                store.submit(actor, command)
+            }
+            libc::FALLOC_FL_PUNCH_HOLE if keep => store.punch(actor, volume, ino, offset, length),
+            libc::FALLOC_FL_ZERO_RANGE if keep => store.punch(actor, volume, ino, offset, length),
+            libc::FALLOC_FL_ZERO_RANGE => store.zero(actor, volume, ino, offset, length),
+            _ => return Err(Errno::OPNOTSUPP),
+        };
+        outcome.map_err(|e| stale_errno(&e))?;
+        self.drop_privileges(actor, volume, ino, privileges(caller.uid))?;
+        self.core.committer.note(2 * BLOCK);
+        Ok(())
+    }
+
+    /// `SEEK_DATA` and `SEEK_HOLE`.
+    pub(crate) fn seek(&self, handle: u64, offset: i64, whence: i32) -> Answer<i64> {
+        let handle = self.handle(handle)?;
+        let offset = u64::try_from(offset).map_err(|_| Errno::NXIO)?;
+        let found = self.look(handle.view, |tree| {
+            let file = match tree.inode(handle.ino).map(|inode| &inode.body) {
+                Some(Body::File(file)) => file,
+                Some(_) => return Err(Errno::INVAL),
+                None => return Err(Errno::STALE),
+            };
+            if offset >= file.size {
+                return Err(Errno::NXIO);
+            }
+            match whence {
+                libc::SEEK_DATA => file
+                    .map
+                    .next_at_or_after(offset / BLOCK)
+                    .map(|(block, _)| (block * BLOCK).max(offset))
+                    .filter(|at| *at < file.size)
+                    .ok_or(Errno::NXIO),
+                libc::SEEK_HOLE => Ok(file
+                    .map
+                    .next_gap(offset / BLOCK)
+                    .saturating_mul(BLOCK)
+                    .clamp(offset, file.size)),
+                _ => Err(Errno::INVAL),
+            }
+        })??;
+        i64::try_from(found).map_err(|_| Errno::OVERFLOW)
+    }
+
+    /// Copies a range by sharing blocks; gives how many bytes, which may be fewer than asked for.
+    pub(crate) fn copy_range(
+        &self,
+        caller: &Caller,
+        (from, from_offset): (u64, u64),
+        (to, to_offset): (u64, u64),
+        length: u64,
+    ) -> Answer<u64> {
+        let source = self.handle(from)?;
+        if source.view != OWN {
+            return Err(Errno::XDEV); // the kernel copies the bytes then
+        }
+        let (target, volume, _gate) = self.writer(to)?;
+        let aligned = from_offset.is_multiple_of(BLOCK) && to_offset.is_multiple_of(BLOCK);
+        let most = if aligned {
+            COPY_SHARED_BYTES
+        } else {
+            COPY_BYTES
+        };
+        let copied = self
+            .core
+            .store
+            .copy_range(
+                &caller.actor,
+                volume,
+                source.ino,
+                from_offset,
+                target.ino,
+                to_offset,
+                length.min(most),
+            )
+            .map_err(|e| stale_errno(&e))?;
+        self.drop_privileges(&caller.actor, volume, target.ino, privileges(caller.uid))?;
+        self.core
+            .committer
+            .note(if aligned { BLOCK } else { copied });
+        Ok(copied)
+    }
+
+    /// Clears set-user-id, set-group-id (where the group may execute) and the file's capability, as writing does.
+    pub(super) fn drop_privileges(
+        &self,
+        actor: &Actor,
+        volume: VolumeId,
+        ino: Ino,
+        what: Privileges,
+    ) -> Answer<()> {
+        let (mode, capable) = self.look(OWN, |tree| privileged(tree, ino))?;
+        let mut events = Vec::new();
+        let cleared = without_privileges(mode);
+        if what == Privileges::All && cleared != mode {
+            events.push(Command::SetAttributes {
+                volume,
+                ino,
+                set: SetAttributes {
+                    mode: Some(cleared),
+                    ..SetAttributes::default()
+                },
+            });
+        }
+        if capable {
+            events.push(Command::RemoveXattr {
+                volume,
+                ino,
+                name: CAPABILITY.into(),
+            });
+        }
+        for command in events {
+            match self.core.store.submit(actor, command) {
+                Ok(_) => {}
+                Err(error) if error.kind() == Kind::NotFound => {} // somebody else was quicker
+                Err(error) => return Err(errno(&error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn privileged(tree: &Fileset, ino: Ino) -> (u32, bool) {
+    match tree.inode(ino) {
+        Some(inode) if !inode.is_dir() => {
+            let capable = inode
+                .xattrs
+                .as_ref()
+                .is_some_and(|x| x.contains_key(CAPABILITY));
+            (inode.mode, capable)
+        }
+        _ => (0, false),
+    }
+}
+
+/// A mode without set-user-id, and without set-group-id where the group may execute (else it means mandatory locking).
+pub(super) fn without_privileges(mode: u32) -> u32 {
+    let cleared = mode & !SUID;
+    if mode & GROUP_EXECUTES != 0 {
+        cleared & !SGID
+    } else {
+        cleared
+    }
+}
+
+/// What a change of content takes away: the superuser keeps the bits, nobody keeps the capability.
+pub(super) fn privileges(uid: u32) -> Privileges {
+    if uid == 0 {
+        Privileges::Capability
+    } else {
+        Privileges::All
+    }
+}
+
+/// Through a handle, a file that is not there was rolled back.
+fn stale_errno(error: &Error) -> Errno {
+    match error.kind() {
+        Kind::NotFound => Errno::STALE,
+        _ => errno(error),
+    }
+}

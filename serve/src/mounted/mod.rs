@@ -1,0 +1,211 @@
+//! One mount: what its requests mean for the store. Nothing here knows the kernel's protocol; `fuse` translates.
+
+mod attributes;
+mod content;
+mod directory;
+mod names;
+mod strand;
+
+pub(crate) use attributes::{Time, Wanted};
+pub(crate) use strand::Visit;
+
+use crate::core::{Core, Gate};
+use crate::errno::{Answer, errno};
+use crate::handles::Handles;
+use crate::nodes::{self, Nodes, OWN, ROOT, VIRTUAL, parts};
+use rustix::io::Errno;
+use std::sync::{Arc, PoisonError, RwLockReadGuard};
+use strand_engine::{Actor, Body, Fileset, Ino, Inode, Source, VolumeId};
+
+/// What a mount shows.
+#[derive(Debug)]
+pub(crate) enum Base {
+    /// A volume as it lives.
+    Live {
+        volume: VolumeId,
+        root: Ino,
+        gate: Arc<Gate>,
+    },
+    /// An image.
+    Frozen { volume: VolumeId, tree: Fileset },
+}
+
+/// A mount.
+#[derive(Debug)]
+pub(crate) struct Mounted {
+    pub(crate) core: Arc<Core>,
+    pub(crate) base: Base,
+    pub(crate) nodes: Nodes,
+    pub(crate) handles: Handles,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) pid: u32,
+    pub(crate) actor: Arc<Actor>,
+}
+
+/// What an inode is, as `stat` shows it.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Attr {
+    /// The node's number; files show it as their inode number.
+    pub(crate) node: u64,
+    /// Type and permission bits.
+    pub(crate) mode: u32,
+    pub(crate) nlink: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) size: u64,
+    /// In units of 512 bytes.
+    pub(crate) blocks: u64,
+    /// Times in ns since the Unix epoch.
+    pub(crate) atime: i64,
+    pub(crate) mtime: i64,
+    pub(crate) ctime: i64,
+    pub(crate) rdev: u32,
+}
+
+impl Mounted {
+    pub(crate) fn new(core: Arc<Core>, source: Source) -> Result<Self, strand_engine::Error> {
+        let base = match source {
+            Source::Live(volume) => Base::Live {
+                volume,
+                root: core.store.look(volume, |v| v.live.root)?,
+                gate: core.gate(volume),
+            },
+            frozen => Base::Frozen {
+                volume: frozen.volume(),
+                tree: core.store.view(frozen)?,
+            },
+        };
+        let mounted = Self {
+            core,
+            base,
+            nodes: Nodes::default(),
+            handles: Handles::default(),
+        };
+        mounted.nodes.learn(ROOT);
+        Ok(mounted)
+    }
+
+    /// The volume shown, live or as it was.
+    pub(crate) fn volume(&self) -> VolumeId {
+        match &self.base {
+            Base::Live { volume, .. } | Base::Frozen { volume, .. } => *volume,
+        }
+    }
+
+    /// The inode of the root.
+    pub(crate) fn root(&self) -> Ino {
+        match &self.base {
+            Base::Live { root, .. } => *root,
+            Base::Frozen { tree, .. } => tree.root,
+        }
+    }
+
+    /// View and inode of a node.
+    pub(crate) fn parts(&self, node: u64) -> (u16, Ino) {
+        if node == ROOT {
+            (OWN, self.root())
+        } else {
+            parts(node)
+        }
+    }
+
+    /// The node of an inode of a view.
+    pub(crate) fn node(&self, view: u16, ino: Ino) -> u64 {
+        if view == OWN && ino == self.root() {
+            ROOT
+        } else {
+            nodes::node(view, ino)
+        }
+    }
+
+    /// Looks at the tree of a view.
+    pub(crate) fn look<R>(&self, view: u16, at: impl FnOnce(&Fileset) -> R) -> Answer<R> {
+        match (&self.base, view) {
+            (Base::Live { volume, .. }, OWN) => self
+                .core
+                .store
+                .look(*volume, |v| at(&v.live))
+                .map_err(|e| errno(&e)),
+            (Base::Frozen { tree, .. }, OWN) => {
+                self.core.store.journal().health().map_err(|_| Errno::IO)?;
+                Ok(at(tree))
+            }
+            (_, view) => {
+                let tree = self.nodes.tree(view).ok_or(Errno::STALE)?;
+                self.core.store.journal().health().map_err(|_| Errno::IO)?;
+                Ok(at(&tree))
+            }
+        }
+    }
+
+    /// The tree of a view, to read from without any lock.
+    pub(crate) fn tree(&self, view: u16) -> Answer<Fileset> {
+        self.look(view, Fileset::clone)
+    }
+
+    /// Lets a change of the live tree in; whoever swaps trees waits until it is over. `EROFS` where nothing can be changed.
+    pub(crate) fn enter(&self, view: u16) -> Answer<(VolumeId, RwLockReadGuard<'_, ()>)> {
+        match &self.base {
+            Base::Live { volume, gate, .. } if view == OWN => {
+                Ok((*volume, gate.read().unwrap_or_else(PoisonError::into_inner)))
+            }
+            _ => Err(Errno::ROFS),
+        }
+    }
+
+    /// What an inode looks like.
+    pub(crate) fn attr_of(&self, view: u16, ino: Ino, inode: &Inode) -> Attr {
+        attr(self.node(view, ino), inode)
+    }
+
+    /// Attributes of a node; of one whose last name went as they were then.
+    pub(crate) fn getattr(&self, node: u64) -> Answer<Attr> {
+        let (view, ino) = self.parts(node);
+        if view == VIRTUAL {
+            return self.virtual_attr(node);
+        }
+        let found = self.look(view, |tree| {
+            tree.inode(ino).map(|inode| self.attr_of(view, ino, inode))
+        })?;
+        found.or_else(|| self.nodes.gone(node)).ok_or(Errno::STALE)
+    }
+
+    /// The target of a symbolic link.
+    pub(crate) fn readlink(&self, node: u64) -> Answer<Vec<u8>> {
+        let (view, ino) = self.parts(node);
+        self.look(view, |tree| match tree.inode(ino).map(|i| &i.body) {
+            Some(Body::Symlink(target)) => Ok(target.to_vec()),
+            Some(_) => Err(Errno::INVAL),
+            None => Err(Errno::STALE),
+        })?
+    }
+}
+
+/// What an inode looks like under a node's number.
+fn attr(node: u64, inode: &Inode) -> Attr {
+    Attr {
+        node,
+        mode: inode.type_bits() | inode.mode,
+        nlink: inode.nlink,
+        uid: inode.uid,
+        gid: inode.gid,
+        size: match &inode.body {
+            Body::Dir(_) => 4096,
+            _ => inode.size(),
+        },
+        blocks: inode.blocks() * 8,
+        atime: inode.atime,
+        mtime: inode.mtime,
+        ctime: inode.ctime,
+        rdev: match inode.body {
+            Body::Char(device) | Body::Block(device) => device as u32,
+            _ => 0,
+        },
+    }
+}
