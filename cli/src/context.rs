@@ -9,16 +9,22 @@ use crate::output::Out;
 use crate::output::units;
 use std::cell::OnceCell;
 use std::ffi::OsString;
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use strand_engine::{
-    Actor, Checkpoint, Kind, OpenOptions, Refusal, State, Store, SystemClock, Volume,
+    Actor, Checkpoint, Error, Kind, OpenOptions, Refusal, State, Store, SystemClock, Volume,
 };
-use strand_journal::{Access, FileDisk, Holder};
+use strand_journal::{Access, Error as JournalError, FileDisk, Holder};
+use strand_serve::control::Client;
+use strand_serve::mountinfo;
 
-/// Events between two state files written by a long command.
-const STATE_EVERY: u64 = 200_000;
+pub(crate) use crate::opened::Opened;
+
+/// Events between two state files written by a long command, or by a daemon.
+pub(crate) const STATE_EVERY: u64 = 200_000;
+/// While another process holds the store, it is looked so often whether that is a daemon that serves it.
+const LOOK_FOR_DAEMON: Duration = Duration::from_millis(500);
 
 /// What a command works with.
 pub(crate) struct Context {
@@ -35,7 +41,9 @@ impl Context {
     /// For this process.
     pub(crate) fn new(mut global: Global, arguments: Vec<OsString>) -> Self {
         // An empty STRAND_STORE, as a script leaves it, names none.
-        global.store = global.store.filter(|path| !path.as_os_str().is_empty());
+        let named = global.store.filter(|path| !path.as_os_str().is_empty());
+        // Who works in a mount means the store that it shows.
+        global.store = named.or_else(|| mountinfo::store_of(Path::new(".")));
         let out = Out::stdout(global.json);
         Self {
             global,
@@ -79,7 +87,7 @@ impl Context {
 
     /// As [`Context::read`], for the commands whose own output says whether the store is damaged.
     pub(crate) fn read_as_it_is(&self) -> Outcome<Opened> {
-        Ok(Opened(Some(self.open(Access::ReadOnly)?)))
+        self.open(Access::ReadOnly)
     }
 
     /// The damage of the store that was opened for reading.
@@ -106,53 +114,69 @@ impl Context {
         }
     }
 
-    /// Opens the store to change it: alone.
+    /// Opens the store to change it: alone, or beside the daemon that serves it.
     pub(crate) fn write(&self) -> Outcome<Opened> {
-        Ok(Opened(Some(self.open(Access::ReadWrite)?)))
+        self.open(Access::ReadWrite)
     }
 
-    fn open(&self, access: Access) -> Outcome<Store> {
+    /// Beside the daemon that serves the store, where one does; else at rest. A daemon that is just starting or ending is waited for
+    /// as any other command that holds the store.
+    fn open(&self, access: Access) -> Outcome<Opened> {
         let path = self.store_path()?;
-        let disk = FileDisk::open(path).map_err(|error| opening::no_directory(path, &error))?;
-        let options = OpenOptions {
+        let until = Instant::now() + self.global.lock_timeout;
+        loop {
+            if let Some(daemon) = Client::connect(path)? {
+                return self.beside(path, daemon, access);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            let disk = FileDisk::open(path).map_err(|error| opening::no_directory(path, &error))?;
+            let options = self.options(access, left.min(LOOK_FOR_DAEMON));
+            match Store::open(Arc::new(disk), Arc::new(SystemClock::default()), options) {
+                Err(Error::Journal(JournalError::Locked { .. })) if !left.is_zero() => {}
+                Ok(store) => return Ok(Opened::alone(store)),
+                Err(error) => return refuse(opening::not_opened(path, &error)),
+            }
+        }
+    }
+
+    fn options(&self, access: Access, lock_timeout: Duration) -> OpenOptions {
+        OpenOptions {
             access,
-            lock_timeout: self.global.lock_timeout,
+            lock_timeout,
             state_every: STATE_EVERY,
             ignore_state_files: false,
             background: true,
-        };
-        Store::open(Arc::new(disk), Arc::new(SystemClock::default()), options)
-            .map_err(|error| opening::not_opened(path, &error).into())
+        }
+    }
+
+    /// Reads the journal up to where the daemon says that it is durable; what is changed is sent to the daemon.
+    fn beside(&self, path: &Path, daemon: Client, access: Access) -> Outcome<Opened> {
+        let changing = access == Access::ReadWrite;
+        if changing {
+            daemon.begin(self.actor())?;
+        }
+        let until = daemon.position()?;
+        let options = self.options(Access::ReadOnly, Duration::ZERO);
+        let disk = FileDisk::open(path).map_err(|error| opening::no_directory(path, &error))?;
+        let clock = Arc::new(SystemClock::default());
+        let store = Store::open_beside(Arc::new(disk), clock, options, &until)
+            .map_err(|error| opening::not_opened(path, &error))?;
+        if store.journal().store() != daemon.store() {
+            return refuse(
+                Refusal::new(
+                    Kind::Stale,
+                    format!("the daemon does not serve the store {}", path.display()),
+                )
+                .why(format!("pid {} serves another one", daemon.pid()))
+                .next("end that daemon"),
+            );
+        }
+        Ok(Opened::beside(store, daemon, changing))
     }
 
     /// Leaves a store that was changed in good order.
-    pub(crate) fn close(&self, mut store: Opened) -> Outcome {
-        if let Some(store) = store.0.take() {
-            store.close()?;
-        }
-        Ok(())
-    }
-}
-
-/// An open store. However a command ends, the store is closed in good order: a refusal is recorded by that too.
-pub(crate) struct Opened(Option<Store>);
-
-impl Deref for Opened {
-    type Target = Store;
-
-    fn deref(&self) -> &Store {
-        self.0
-            .as_ref()
-            .expect("only close and drop take the store, and both consume this")
-    }
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        if let Some(Err(error)) = self.0.take().map(Store::close) {
-            // The command's own failure is what is told; this one follows from it.
-            tracing::debug!(%error, "the store was not closed in good order");
-        }
+    pub(crate) fn close(&self, store: Opened) -> Outcome {
+        Ok(store.close()?)
     }
 }
 

@@ -10,6 +10,7 @@ mod demo;
 mod error;
 mod interrupt;
 mod names;
+mod opened;
 mod opening;
 mod output;
 mod time;
@@ -33,7 +34,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return unparsed(&error, &arguments),
     };
-    trace(cli.global.verbose, cli.global.json);
+    let serving = matches!(cli.command, Some(args::Command::Serve(_)));
+    trace(cli.global.verbose, cli.global.json, serving);
     let json = cli.global.json;
     interrupt::watch(json);
     let mut context = Context::new(cli.global, arguments);
@@ -79,10 +81,14 @@ fn unparsed(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
 /// What an opening finds is told by the command itself; logged as well, it would be said twice.
 const UNASKED: &str = "warn,strand_journal::recovery=error,strand_engine::store::open=error";
 
+/// A daemon's log is all that is seen of it.
+const SERVING: &str = "info,fuser=warn";
+
 /// Logs to standard error: `STRAND_LOG` chooses, else `-v`. Unasked, nothing stands beside the objects of `--json`.
-fn trace(verbose: u8, json: bool) {
+fn trace(verbose: u8, json: bool, serving: bool) {
     let level = match verbose {
         0 if json => "off",
+        0 if serving => SERVING,
         0 => UNASKED,
         1 => "info",
         2 => "debug",

@@ -35,6 +35,9 @@ pub(crate) struct Rollback {
     /// Only VOL, although the checkpoint has other member volumes
     #[arg(long, requires = "volume")]
     pub(crate) only: bool,
+    /// Although files are open for writing on a mount: those handles become stale
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Print the numbers, change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -49,6 +52,9 @@ pub(crate) struct Undo {
     /// Even where that change concerns other volumes too: for all of them
     #[arg(long, requires = "volume")]
     pub(crate) all: bool,
+    /// Although files are open for writing on a mount: those handles become stale
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// `log`

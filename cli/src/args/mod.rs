@@ -4,6 +4,7 @@
 pub(crate) mod checkpoint;
 pub(crate) mod files;
 pub(crate) mod history;
+pub(crate) mod live;
 pub(crate) mod store;
 pub(crate) mod volume;
 
@@ -155,6 +156,22 @@ pub(crate) enum Command {
     /// Clones: writable branches, each with its own root
     #[command(after_help = "Example:\n  strand clone list")]
     Clone(volume::CloneNoun),
+    /// Hold the store, mount views of it, and answer commands, until a signal or strand stop
+    #[command(
+        after_help = "Every command works the same while a store is served.\n\nExample:\n  strand serve --mount pg=/mnt/pg"
+    )]
+    Serve(live::Serve),
+    /// Mount a view; alone: list the mounts
+    #[command(
+        after_help = "Uses the daemon that serves the store, or starts one that ends with its last mount.\n\nExample:\n  strand mount pg@before-upgrade /mnt/before"
+    )]
+    Mount(live::Mount),
+    /// Unmount; what was written there is durable then
+    #[command(after_help = "Example:\n  strand umount /mnt/before")]
+    Umount(live::Umount),
+    /// End the daemon that serves the store: unmount, make durable, close
+    #[command(after_help = "Example:\n  strand stop")]
+    Stop(live::Stop),
     /// The audit trail, newest first, runs collapsed
     #[command(after_help = "Example:\n  strand log --volume pg -n 20")]
     Log(history::Log),

@@ -1,7 +1,7 @@
 //! `strand write`, `rm`, `mkdir`, `mv` and `truncate`: changing a volume's files without a mount.
 
 use crate::args::files::{Mkdir, Mv, Rm, Truncate, Write};
-use crate::context::{Context, volume};
+use crate::context::{Context, Opened, volume};
 use crate::error::{Outcome, on_path, refuse};
 use crate::interrupt::{self, Listening};
 use crate::output::{units, words};
@@ -96,10 +96,13 @@ pub(crate) fn write(context: &mut Context, args: Write) -> Outcome {
     context.close(store)?;
     let bytes = offset - args.offset;
     if context.out.json {
-        return context.out.object(json!({
+        let object = json!({
             "volume": args.volume, "path": args.path.to_string_lossy(), "created": made, "offset": args.offset, "bytes": bytes,
             "passed": words::passed_json(&passed),
-        }));
+        });
+        return context
+            .out
+            .object(units::with_hex(object, &[("path", &args.path)]));
     }
     let new = if made { " (a new file)" } else { "" };
     let text = words::passed_text(&passed);
@@ -132,7 +135,7 @@ fn fill(input: &mut File, buffer: &mut [u8], from: &Path) -> Outcome<usize> {
 
 fn open_or_make(
     context: &Context,
-    store: &Store,
+    store: &Opened,
     id: VolumeId,
     path: &OsStr,
 ) -> Outcome<(Ino, bool)> {
@@ -348,10 +351,15 @@ pub(crate) fn mv(context: &mut Context, args: Mv) -> Outcome {
         .unwrap_or_default();
     context.close(store)?;
     if context.out.json {
-        return context.out.object(json!({
+        let object = json!({
             "volume": args.volume, "from": args.from.to_string_lossy(), "to": String::from_utf8_lossy(&now_at),
             "exchanged": args.exchange, "seq": done.last, "passed": words::passed_json(&passed),
-        }));
+        });
+        let paths = [
+            ("from", args.from.as_os_str()),
+            ("to", OsStr::from_bytes(&now_at)),
+        ];
+        return context.out.object(units::with_hex(object, &paths));
     }
     let verb = if args.exchange { "exchanged" } else { "moved" };
     let with = if args.exchange { "with" } else { "to" };
@@ -376,10 +384,13 @@ pub(crate) fn truncate(context: &mut Context, args: Truncate) -> Outcome {
     let passed = words::passed(&store.state(), &done.events);
     context.close(store)?;
     if context.out.json {
-        return context.out.object(json!({
+        let object = json!({
             "volume": args.volume, "path": args.path.to_string_lossy(), "size_before": file.size, "size": args.size,
             "passed": words::passed_json(&passed),
-        }));
+        });
+        return context
+            .out
+            .object(units::with_hex(object, &[("path", &args.path)]));
     }
     let (before, after) = (units::size(file.size), units::size(args.size));
     let path = units::rooted(args.path.as_bytes());

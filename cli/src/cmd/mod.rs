@@ -10,9 +10,11 @@ mod export;
 mod import;
 mod log;
 mod look;
+mod mount;
 mod pages;
 mod prove;
 mod rollback;
+mod serve;
 mod store;
 mod volume;
 
@@ -48,6 +50,10 @@ pub(crate) fn run(context: &mut Context, command: Option<Command>) -> Outcome {
         Command::Undo(args) => rollback::undo(context, args, false),
         Command::Redo(args) => rollback::undo(context, args, true),
         Command::Clone(noun) => clone::run(context, noun),
+        Command::Serve(args) => serve::run(context, args),
+        Command::Mount(args) => mount::run(context, args),
+        Command::Umount(args) => mount::umount(context, &args),
+        Command::Stop(args) => serve::stop(context, &args),
         Command::Log(args) => log::run(context, args),
         Command::Replay(args) => prove::replay(context, args),
         Command::Verify(args) => prove::verify(context, args),

@@ -41,7 +41,7 @@ pub(crate) fn run(context: &mut Context, args: Rollback) -> Outcome {
         return report(context, &state, &plan, &numbers, &events, None);
     }
     let started = Instant::now();
-    let done = store.run(context.actor(), plan.command.clone())?;
+    let done = store.run_although(context.actor(), plan.command.clone(), args.force)?;
     let taken = started.elapsed();
     store.settle()?;
     let numbers = numbers(&state, &plan, &done.events);
@@ -320,7 +320,7 @@ pub(crate) fn undo(context: &mut Context, args: Undo, redo: bool) -> Outcome {
         concerns_only(name, &before_state, &events, redo)?;
     }
     let started = Instant::now();
-    let done = store.run(context.actor(), command)?;
+    let done = store.run_although(context.actor(), command, args.force)?;
     let taken = started.elapsed();
     store.settle()?;
     let state = store.state();

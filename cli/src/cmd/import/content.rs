@@ -4,13 +4,14 @@
 
 use super::Importer;
 use super::source::{CHUNK, Change, Extent, Part, Slabs, Source, chunks};
+use crate::context::Opened;
 use crate::error::{Outcome, on_path};
 use crate::interrupt;
 use std::fs::{File, Metadata};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use strand_engine::{BLOCK, Command, Ino, Store, Ticket, WriteRun};
+use strand_engine::{BLOCK, Command, Ino, Ticket, WriteRun};
 use strand_journal::{Block, max_record_blocks};
 
 /// Parts that each reading thread prepares ahead.
@@ -107,7 +108,7 @@ fn pipeline(
     })
 }
 
-fn commit_each(store: &Store, tickets: &Receiver<Ticket>) -> Outcome {
+fn commit_each(store: &Opened, tickets: &Receiver<Ticket>) -> Outcome {
     for ticket in tickets {
         store.commit(ticket)?;
     }

@@ -6,7 +6,7 @@ mod outside;
 mod source;
 
 use crate::args::files::Import;
-use crate::context::{Context, inside_store, store_within, volume};
+use crate::context::{Context, Opened, inside_store, store_within, volume};
 use crate::error::{Failure, Outcome, on_path, refuse};
 use crate::interrupt::{self, Listening};
 use crate::output::progress::Progress;
@@ -20,7 +20,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use strand_engine::{
-    BLOCK, Body, Bytes, Command, Ino, Inode, Kind, NewBody, Refusal, SetAttributes, Store, VolumeId,
+    BLOCK, Body, Bytes, Command, Ino, Inode, Kind, NewBody, Refusal, SetAttributes, VolumeId,
 };
 
 /// Commands placed between two commits, where they carry no data.
@@ -40,7 +40,7 @@ pub(super) struct Totals {
 /// One import.
 pub(super) struct Importer<'a> {
     context: &'a Context,
-    store: &'a Store,
+    store: &'a Opened,
     volume: VolumeId,
     progress: Progress,
     totals: Totals,
@@ -123,11 +123,15 @@ fn report(
     taken: std::time::Duration,
 ) -> Outcome {
     if context.out.json {
-        return context.out.object(json!({
+        let object = json!({
             "volume": args.volume, "source": args.source.to_string_lossy(), "files": totals.files, "created": totals.made,
             "bytes_read": totals.bytes_read, "blocks_written": totals.blocks_written, "blocks_unchanged": totals.blocks_same,
             "passed": words::passed_json(&totals.passed), "seconds": taken.as_secs_f64(),
-        }));
+        });
+        let source = args.source.as_os_str();
+        return context
+            .out
+            .object(units::with_hex(object, &[("source", source)]));
     }
     let (files, read) = (
         units::counted(totals.files, "file"),

@@ -1,0 +1,213 @@
+//! A store that a command has opened: alone, or beside the daemon that serves it. The command does the same either way: it reads in its
+//! own process, and what it changes goes through here, to the store itself or to the daemon.
+
+use std::ops::Deref;
+use strand_engine::{
+    Actor, Block, Command, Done, Durable, Error, Ino, Placed, State, Store, Ticket, VolumeId,
+};
+use strand_serve::control::Client;
+use strand_serve::control::message::Carried;
+
+/// An open store. However a command ends, it ends in good order: a refusal is recorded by that too.
+pub(crate) struct Opened {
+    store: Option<Store>,
+    served: Option<Client>,
+    /// The command is there to change something.
+    changing: bool,
+}
+
+impl Deref for Opened {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        self.store
+            .as_ref()
+            .expect("only close and drop take the store, and both consume this")
+    }
+}
+
+impl Opened {
+    /// A store at rest.
+    pub(crate) fn alone(store: Store) -> Self {
+        Self {
+            store: Some(store),
+            served: None,
+            changing: false,
+        }
+    }
+
+    /// A store beside its daemon.
+    pub(crate) fn beside(store: Store, daemon: Client, changing: bool) -> Self {
+        Self {
+            store: Some(store),
+            served: Some(daemon),
+            changing,
+        }
+    }
+
+    /// The daemon, where one serves the store.
+    pub(crate) fn daemon(&self) -> Option<&Client> {
+        self.served.as_ref()
+    }
+
+    /// As [`Store::run`].
+    pub(crate) fn run(&self, actor: &Actor, command: Command) -> Result<Done, Error> {
+        self.run_although(actor, command, false)
+    }
+
+    /// As [`Store::run`]; with `force` although files are open that a mount shows.
+    pub(crate) fn run_although(
+        &self,
+        actor: &Actor,
+        command: Command,
+        force: bool,
+    ) -> Result<Done, Error> {
+        match &self.served {
+            None => Store::run(self, actor, command),
+            Some(daemon) => self.carried(daemon, daemon.run(command, force)?),
+        }
+    }
+
+    /// As [`Store::submit`].
+    pub(crate) fn submit(&self, actor: &Actor, command: Command) -> Result<Done, Error> {
+        self.submit_with(actor, command, &[])
+    }
+
+    /// As [`Store::submit_with`].
+    pub(crate) fn submit_with(
+        &self,
+        actor: &Actor,
+        command: Command,
+        payload: &[Block],
+    ) -> Result<Done, Error> {
+        match &self.served {
+            None => Store::submit_with(self, actor, command, payload),
+            Some(daemon) => self.carried(daemon, daemon.submit(command, payload)?),
+        }
+    }
+
+    /// As [`Store::write`].
+    pub(crate) fn write(
+        &self,
+        actor: &Actor,
+        volume: VolumeId,
+        ino: Ino,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<Done, Error> {
+        match &self.served {
+            None => Store::write(self, actor, volume, ino, offset, data),
+            Some(daemon) => self.carried(daemon, daemon.write(volume, ino, offset, data)?),
+        }
+    }
+
+    /// As [`Store::truncate`].
+    pub(crate) fn truncate(
+        &self,
+        actor: &Actor,
+        volume: VolumeId,
+        ino: Ino,
+        size: u64,
+    ) -> Result<Done, Error> {
+        match &self.served {
+            None => Store::truncate(self, actor, volume, ino, size),
+            Some(daemon) => self.carried(daemon, daemon.truncate(volume, ino, size)?),
+        }
+    }
+
+    /// As [`Store::punch`].
+    pub(crate) fn punch(
+        &self,
+        actor: &Actor,
+        volume: VolumeId,
+        ino: Ino,
+        offset: u64,
+        length: u64,
+    ) -> Result<Done, Error> {
+        match &self.served {
+            None => Store::punch(self, actor, volume, ino, offset, length),
+            Some(daemon) => self.carried(daemon, daemon.punch(volume, ino, offset, length)?),
+        }
+    }
+
+    /// As [`Store::commit`].
+    pub(crate) fn commit(&self, ticket: Ticket) -> Result<(), Error> {
+        match &self.served {
+            None => Store::commit(self, ticket),
+            Some(daemon) => Ok(daemon.commit(ticket.0).map(drop)?),
+        }
+    }
+
+    /// As [`Store::sync`].
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        match &self.served {
+            None => Store::sync(self),
+            Some(daemon) => self.follow_to(&daemon.position()?),
+        }
+    }
+
+    /// As [`Store::settle`].
+    pub(crate) fn settle(&self) -> Result<(), Error> {
+        match &self.served {
+            None => Store::settle(self).map(drop),
+            Some(daemon) => self.follow_to(&daemon.settle()?),
+        }
+    }
+
+    /// Sees what others did since: at rest nobody else could.
+    pub(crate) fn look_again(&self) -> Result<(), Error> {
+        match &self.served {
+            None => Ok(()),
+            Some(daemon) => self.follow_to(&daemon.position()?),
+        }
+    }
+
+    /// Ends in good order.
+    pub(crate) fn close(mut self) -> Result<(), Error> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        let Some(store) = self.store.take() else {
+            return Ok(());
+        };
+        match &self.served {
+            None => store.close(),
+            Some(daemon) if self.changing => Ok(daemon.end_session().map(drop)?),
+            Some(_) => Ok(()),
+        }
+    }
+
+    fn follow_to(&self, until: &Durable) -> Result<(), Error> {
+        self.follow(until, &mut |_, _| {})
+    }
+
+    /// What the daemon carried out, seen here too. Its answer says where the events went; one that does not say all is looked up in
+    /// the journal.
+    fn carried(&self, daemon: &Client, carried: Carried) -> Result<Done, Error> {
+        let (durable, left_out) = (carried.durable, carried.left_out);
+        let mut done = carried.into_done();
+        let until = match (durable, left_out || !self.take_over(&done)?) {
+            (Some(durable), _) => Durable::from(durable),
+            (None, true) => daemon.position()?,
+            (None, false) => return Ok(done),
+        };
+        let (first, last) = (done.first, done.last);
+        let events = &mut done.events;
+        self.follow(&until, &mut |_: &State, placed: &Placed<'_>| {
+            if left_out && (first..=last).contains(&placed.seq) {
+                events.push(placed.event.clone());
+            }
+        })?;
+        Ok(done)
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            // The command's own failure is what is told; this one follows from it.
+            tracing::debug!(%error, "the store was not closed in good order");
+        }
+    }
+}
