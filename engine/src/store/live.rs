@@ -1,7 +1,7 @@
 //! What live use needs of a store besides commands: glances at a volume that copy nothing, and commands cut into their steps, so that a
 //! mount can hold its users off while trees are swapped, and no longer.
 
-use super::{Done, Store};
+use super::{Done, Store, remember_refusal};
 use crate::command::{Command, Request};
 use crate::decide::decide;
 use crate::error::Error;
@@ -102,6 +102,11 @@ impl Store {
         views: &Views,
     ) -> Result<Done, Error> {
         self.submit_views(actor, command, &[], views)
+    }
+
+    /// Remembers that an administrative command was refused for a reason that only live use knows; recorded as other refusals are.
+    pub fn note_refusal(&self, refusal: &Refusal) {
+        remember_refusal(&mut self.lock(), refusal);
     }
 
     /// The last step of [`Store::run`]: durable.
