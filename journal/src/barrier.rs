@@ -230,12 +230,18 @@ impl Drop for Lead<'_> {
                 (inner.flush_time * 7 + time) / 8
             };
         }
+        let waiting = inner.waiting;
         drop(inner);
-        barrier.done[finished].notify_all();
-        if self.reached.is_some() {
-            barrier.done[1 - finished].notify_one();
-        } else {
-            barrier.done[1 - finished].notify_all();
+        // A wake-up is a system call, also where nobody sleeps.
+        if waiting[finished] > 0 {
+            barrier.done[finished].notify_all();
+        }
+        if waiting[1 - finished] > 0 {
+            if self.reached.is_some() {
+                barrier.done[1 - finished].notify_one();
+            } else {
+                barrier.done[1 - finished].notify_all();
+            }
         }
     }
 }

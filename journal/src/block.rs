@@ -123,6 +123,11 @@ impl Block {
         }
     }
 
+    /// Whether it keeps a whole slab in memory.
+    pub(crate) fn is_part(&self) -> bool {
+        matches!(self.0.memory, Memory::Part(..))
+    }
+
     /// The crc32 (IEEE) of the bytes.
     pub fn crc(&self) -> u32 {
         self.0.crc

@@ -309,18 +309,32 @@ impl Journal {
     /// As for [`Journal::read_block`].
     pub fn read_blocks(&self, first: BlockAddr, buf: &mut [u8]) -> Result<(), Error> {
         let (segment, block) = self.run(first, buf.len())?;
-        if self.core.is_written(first, (buf.len() / BLOCK_SIZE) as u64) {
-            return self.core.segments.read(segment, block, buf, false);
+        let blocks = (buf.len() / BLOCK_SIZE) as u64;
+        let on_disk = if self.core.is_written(first, blocks) {
+            self.core.on_disk(first, blocks) as usize
+        } else {
+            0
+        };
+        let (front, rest) = buf.split_at_mut(on_disk * BLOCK_SIZE);
+        if !front.is_empty() {
+            self.core.segments.read(segment, block, front, false)?;
         }
-        for (i, piece) in buf.chunks_exact_mut(BLOCK_SIZE).enumerate() {
-            self.read_one(segment, block + i as u32, piece)?;
+        for (i, piece) in rest.chunks_exact_mut(BLOCK_SIZE).enumerate() {
+            self.read_one(segment, block + (on_disk + i) as u32, piece)?;
         }
         Ok(())
     }
 
     fn read_one(&self, segment: u64, block: u32, piece: &mut [u8]) -> Result<(), Error> {
         let addr = self.core.layout.addr(segment, block);
-        if !self.core.is_written(addr, 1) {
+        if self.core.is_written(addr, 1) {
+            if self.core.on_disk(addr, 1) == 0
+                && let Some(recent) = self.core.state().recent(segment, block)
+            {
+                piece.copy_from_slice(&recent.bytes()[..]);
+                return Ok(());
+            }
+        } else {
             let state = self.core.state();
             if let Some(waiting) = state.waiting(segment, block) {
                 self.core.barrier.check()?;

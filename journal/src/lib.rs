@@ -17,6 +17,7 @@ mod journal;
 mod leaves;
 mod placement;
 mod reader;
+mod recent;
 mod recovery;
 mod scan;
 mod segments;

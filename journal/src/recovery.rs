@@ -6,6 +6,7 @@
 //! more was durable (`scan`): then this is damage, and the journal opens for reading only; else it is a torn tail, and
 //! cut. Before anything is acknowledged, an opening for writing flushes what it kept and begins a new epoch.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::io::IoSlice;
@@ -229,6 +230,14 @@ impl Journal {
                     Err(Error::NoSpace { .. }) => journal.begin_epoch_later(),
                     other => other?,
                 }
+            }
+            for segment in journal.core.segments.numbers() {
+                let block = match segment.cmp(&recovery.end.segment) {
+                    Ordering::Less => continue,
+                    Ordering::Equal => recovery.end.block,
+                    Ordering::Greater => 0,
+                };
+                journal.core.segments.forget(segment, block)?;
             }
         }
         Ok((journal, recovery))

@@ -64,6 +64,7 @@ fn scan_segment(
     from: u32,
     found: &mut dyn FnMut(&Frame),
 ) -> Result<u32, Error> {
+    segments.forget(segment, from)?;
     let file = segments.file(segment)?;
     let io = |error| Error::io("read", &path(segment), error);
     let mut window = vec![0u8; WINDOW * BLOCK_SIZE];

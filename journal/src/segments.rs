@@ -367,6 +367,14 @@ impl Segments {
         Ok(())
     }
 
+    /// Lets the cache forget a segment from a block on. Whatever read there, read ahead: in unwritten space that makes large
+    /// pages of zeros, which hide from [`DiskFile::next_data`] that nothing is there, and slow down small writes into them.
+    pub(crate) fn forget(&self, segment: u64, block: u32) -> Result<(), Error> {
+        self.file(segment)?
+            .advise_unneeded(u64::from(block) * BLOCK_SIZE as u64);
+        Ok(())
+    }
+
     pub(crate) fn sync(&self, segment: u64) -> Result<(), Error> {
         self.file(segment)?
             .sync_data()

@@ -11,6 +11,7 @@ use crate::barrier::{Barrier, Flush};
 use crate::block::Block;
 use crate::error::Error;
 use crate::frame::{Layout, NO_BLOCK, Placed, write_header};
+use crate::recent::Recent;
 use crate::segments::{self, Segments};
 
 /// Fences remembered beyond this number are forgotten, oldest first.
@@ -30,6 +31,8 @@ pub(crate) struct Core {
     writer: Mutex<Writer>,
     /// Every block below this address is in its file.
     written_below: AtomicU64,
+    /// No block below this address is kept in memory.
+    recent_from: AtomicU64,
 }
 
 /// Where the next frame goes, and which frames wait to be written.
@@ -47,6 +50,8 @@ pub(crate) struct State {
     pub(crate) open: Option<Placed>,
     /// Closed frames in order, not yet flushed.
     pending: VecDeque<Arc<Placed>>,
+    /// Frames that went past the page cache.
+    recent: Recent,
     /// The end of the last flushed frame.
     pub(crate) flushed_end: Start,
     /// Numbers whose frame ends are wanted, and the places once known.
@@ -62,7 +67,8 @@ pub(crate) struct State {
 #[derive(Debug)]
 struct Writer {
     chain: ChainHash,
-    headers: Vec<u8>,
+    /// The headers of the batch; where it is small, its payload too: one aligned piece is written faster than many.
+    scratch: Scratch,
     /// The chain after each frame of the batch.
     chains: Vec<ChainHash>,
 }
@@ -74,6 +80,7 @@ impl Core {
             segments,
             barrier: Barrier::new(end.number - 1),
             written_below: AtomicU64::new(layout.addr(end.segment, end.block).0),
+            recent_from: AtomicU64::new(u64::MAX),
             state: Mutex::new(State {
                 next: end.number,
                 time: end.time,
@@ -83,6 +90,7 @@ impl Core {
                 previous_block: end.previous_block,
                 open: None,
                 pending: VecDeque::new(),
+                recent: Recent::default(),
                 flushed_end: end,
                 wanted: BTreeSet::new(),
                 fences: BTreeMap::new(),
@@ -92,7 +100,7 @@ impl Core {
             }),
             writer: Mutex::new(Writer {
                 chain: end.chain,
-                headers: Vec::new(),
+                scratch: Scratch::default(),
                 chains: Vec::new(),
             }),
         }
@@ -105,6 +113,14 @@ impl Core {
     /// Whether a run of blocks lies in its file, rather than in a frame not yet written.
     pub(crate) fn is_written(&self, first: BlockAddr, blocks: u64) -> bool {
         first.0.saturating_add(blocks) <= self.written_below.load(Ordering::Acquire)
+    }
+
+    /// How many of a run's first blocks, all written, can only be read from their file.
+    pub(crate) fn on_disk(&self, first: BlockAddr, blocks: u64) -> u64 {
+        self.recent_from
+            .load(Ordering::Acquire)
+            .saturating_sub(first.0)
+            .min(blocks)
     }
 
     /// Whether nothing waits to be written.
@@ -131,50 +147,46 @@ impl Core {
         self.barrier.told(end.number - 1);
     }
 
-    /// One pwritev for each contiguous run, then one flush for each file touched.
+    /// One write for each contiguous run, then one flush for each file touched.
     fn write_frames(&self, batch: &[Arc<Placed>]) -> Result<(), Error> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let Writer {
             chain,
-            headers,
+            scratch,
             chains,
         } = &mut *writer;
         let flushed = self.barrier.flushed();
-        let total: usize = batch
-            .iter()
-            .map(|frame| frame.header_blocks as usize * BLOCK_SIZE)
-            .sum();
-        headers.clear();
-        headers.resize(total, 0);
+        let gathered = blocks_of(batch) <= SMALL_BATCH_BLOCKS;
         chains.clear();
         let mut next = *chain;
-        let mut rest = headers.as_mut_slice();
-        for frame in batch {
-            let (header, others) = rest.split_at_mut(frame.header_blocks as usize * BLOCK_SIZE);
-            next = write_header(frame, &self.layout, flushed, &next, header);
-            chains.push(next);
-            rest = others;
-        }
-        let mut rest = headers.as_slice();
+        let prepared = |frames| match gathered {
+            true => blocks_of(frames) as usize,
+            false => header_blocks_of(frames) as usize,
+        };
+        let mut rest = scratch.take(prepared(batch));
         for run in batch.chunk_by(|a, b| a.segment == b.segment && a.end() == b.block) {
-            let mut parts =
-                Vec::with_capacity(run.iter().map(|frame| 1 + frame.blocks.len()).sum());
+            let (bytes, others) = rest.split_at_mut(prepared(run) * BLOCK_SIZE);
+            rest = others;
+            let mut left = &mut *bytes;
             for frame in run {
-                let (header, others) = rest.split_at(frame.header_blocks as usize * BLOCK_SIZE);
-                parts.push(IoSlice::new(header));
-                parts.extend(
-                    frame
-                        .blocks
-                        .iter()
-                        .map(|block| IoSlice::new(&block.bytes()[..])),
-                );
-                rest = others;
+                let (header, behind) = left.split_at_mut(frame.header_blocks as usize * BLOCK_SIZE);
+                header.fill(0);
+                next = write_header(frame, &self.layout, flushed, &next, header);
+                chains.push(next);
+                left = behind;
+                if gathered {
+                    let (payload, behind) = left.split_at_mut(frame.blocks.len() * BLOCK_SIZE);
+                    for (place, block) in payload.chunks_exact_mut(BLOCK_SIZE).zip(&frame.blocks) {
+                        place.copy_from_slice(&block.bytes()[..]);
+                    }
+                    left = behind;
+                }
             }
-            let (segment, block) = (run[0].segment, run[0].block);
-            self.segments
-                .file(segment)?
-                .write_at(&parts, u64::from(block) * BLOCK_SIZE as u64)
-                .map_err(|error| Error::io("write", &segments::path(segment), error))?;
+            if gathered {
+                self.write_run(run, &[IoSlice::new(bytes)])?;
+            } else {
+                self.write_run(run, &parts(run, bytes))?;
+            }
         }
         for run in batch.chunk_by(|a, b| a.segment == b.segment) {
             self.segments.sync(run[0].segment)?;
@@ -184,10 +196,28 @@ impl Core {
         Ok(())
     }
 
+    fn write_run(&self, run: &[Arc<Placed>], parts: &[IoSlice<'_>]) -> Result<(), Error> {
+        let (segment, block) = (run[0].segment, run[0].block);
+        self.segments
+            .file(segment)?
+            .write_at(parts, u64::from(block) * BLOCK_SIZE as u64)
+            .map_err(|error| Error::io("write", &segments::path(segment), error))
+    }
+
     /// Takes the flushed frames off the queue and notes where the durable journal ends.
     fn publish(&self, batch: &[Arc<Placed>], chains: &[ChainHash]) {
-        let mut state = self.state();
-        state.pending.drain(..batch.len());
+        let small = blocks_of(batch) <= SMALL_BATCH_BLOCKS;
+        let mut guard = self.state();
+        let state = &mut *guard;
+        for frame in state.pending.drain(..batch.len()) {
+            if small {
+                state.recent.keep(frame);
+            }
+        }
+        if let Some((segment, block)) = state.recent.oldest() {
+            let from = self.layout.addr(segment, block).0;
+            self.recent_from.store(from, Ordering::Release);
+        }
         for (frame, chain) in batch.iter().zip(chains) {
             let end = end_of(frame, *chain);
             if state.wanted.remove(&(end.number - 1)) {
@@ -203,21 +233,53 @@ impl Core {
             self.layout.addr(end.segment, end.block).0,
             Ordering::Release,
         );
-        let blocks: u32 = batch
-            .iter()
-            .map(|frame| frame.header_blocks + frame.payload())
-            .sum();
-        state.small_batches = if blocks <= SMALL_BATCH_BLOCKS {
-            state.small_batches + 1
-        } else {
-            0
-        };
+        state.small_batches = if small { state.small_batches + 1 } else { 0 };
         let prepare = state.small_batches >= SMALL_BATCHES && end.block > self.layout.blocks() / 2;
-        drop(state);
+        drop(guard);
         if prepare {
             self.segments.prepare_after(end.segment);
         }
     }
+}
+
+/// Memory that begins at a multiple of the block size, as writes past the page cache want it.
+#[derive(Debug, Default)]
+struct Scratch(Vec<u8>);
+
+impl Scratch {
+    /// So many blocks, with any content.
+    fn take(&mut self, blocks: usize) -> &mut [u8] {
+        let len = blocks * BLOCK_SIZE;
+        if self.0.len() < len + BLOCK_SIZE {
+            self.0.resize(len + BLOCK_SIZE, 0);
+        }
+        let start = self.0.as_ptr().align_offset(BLOCK_SIZE).min(BLOCK_SIZE);
+        &mut self.0[start..start + len]
+    }
+}
+
+fn blocks_of(frames: &[Arc<Placed>]) -> u32 {
+    frames
+        .iter()
+        .map(|frame| frame.header_blocks + frame.payload())
+        .sum()
+}
+
+fn header_blocks_of(frames: &[Arc<Placed>]) -> u32 {
+    frames.iter().map(|frame| frame.header_blocks).sum()
+}
+
+/// The parts of a run whose headers stand in `headers`, in order.
+fn parts<'a>(run: &'a [Arc<Placed>], mut headers: &'a [u8]) -> Vec<IoSlice<'a>> {
+    let mut parts = Vec::with_capacity(run.iter().map(|frame| 1 + frame.blocks.len()).sum());
+    for frame in run {
+        let (header, others) = headers.split_at(frame.header_blocks as usize * BLOCK_SIZE);
+        parts.push(IoSlice::new(header));
+        let blocks = frame.blocks.iter();
+        parts.extend(blocks.map(|block| IoSlice::new(&block.bytes()[..])));
+        headers = others;
+    }
+    parts
 }
 
 /// The place behind a frame that was written.
@@ -297,6 +359,11 @@ impl State {
         self.next += 1;
         self.time = time;
         at
+    }
+
+    /// The block at an address, if it was written a moment ago.
+    pub(crate) fn recent(&self, segment: u64, block: u32) -> Option<&Block> {
+        self.recent.find(segment, block)
     }
 
     /// The block at an address, if it waits to be written.

@@ -566,3 +566,63 @@ fn real_files_hold_a_journal_with_prepared_segments() {
     let (_, recovery) = open(&|| Arc::clone(&disk), Access::ReadOnly);
     assert!(recovery.clean);
 }
+
+#[test]
+fn what_was_just_written_is_read_from_memory_and_the_rest_from_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    let disk: Arc<dyn Disk> = Arc::new(FileDisk::create(&root).unwrap());
+    let options = CreateOptions {
+        segment_size: 8 << 20,
+        ..options()
+    };
+    let journal = Journal::create(Arc::clone(&disk), options).unwrap();
+    let many = vec![Block::from_slice(b"many"); 100];
+    let mut expected = Vec::new();
+    for i in 1..=500u64 {
+        let three: Vec<Block> = (0..3)
+            .map(|part| Block::from_slice(&(3 * i + part).to_le_bytes()))
+            .collect();
+        // Large groups, which are not kept, lie between.
+        let blocks = if i % 250 == 0 { &many } else { &three };
+        let placement = journal
+            .place(&[Record {
+                time: i,
+                bytes: b"three",
+                blocks,
+            }])
+            .unwrap();
+        journal.commit(placement.ticket).unwrap();
+        expected.push((placement.addrs[0], blocks.clone()));
+    }
+    for (addr, blocks) in &expected {
+        let mut found = vec![0; blocks.len() * BLOCK_SIZE];
+        journal.read_blocks(*addr, &mut found).unwrap();
+        for (found, block) in found.chunks_exact(BLOCK_SIZE).zip(blocks) {
+            assert!(found == block.bytes(), "{addr}");
+        }
+    }
+    // Runs that begin and end anywhere, headers included, are what the file holds.
+    let head = journal.head();
+    assert_eq!(head.segment, 2);
+    let per_segment = u64::from(journal.blocks_per_segment());
+    for segment in 1..=2u64 {
+        let file = std::fs::read(root.join(format!("journal/{segment:020}.seg"))).unwrap();
+        let end = if segment == 2 {
+            u64::from(head.block)
+        } else {
+            per_segment
+        };
+        for from in (0..end - 40).step_by(7) {
+            let mut found = vec![0; 40 * BLOCK_SIZE];
+            journal
+                .read_blocks(BlockAddr(segment * per_segment + from), &mut found)
+                .unwrap();
+            let at = from as usize * BLOCK_SIZE;
+            assert!(
+                found == file[at..at + found.len()],
+                "segment {segment}, block {from}"
+            );
+        }
+    }
+}

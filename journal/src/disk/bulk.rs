@@ -1,18 +1,19 @@
-//! Large writes past the page cache: they would only push out what is read, and cost a copy by page. Direct writes want aligned
-//! memory: parts that are aligned go as they are, the others by way of an aligned buffer.
+//! Writes past the page cache. Large ones would only push out what is read, and cost a copy by page; a small one that a flush
+//! follows at once would be copied and marked only to be written from there. Direct writes want aligned memory: parts that are
+//! aligned go as they are, the others by way of an aligned buffer.
 //!
 //! A direct write needs a flush like any other. Pages that the cache holds of the range are dropped by the kernel.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::ops::Range;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::io::Errno;
 
-/// Shorter writes go through the cache: they are read again soon, and a copy of them is cheap.
+/// Shorter writes go through the cache, unless they are one aligned part: a copy of them is cheap.
 const SHORTEST: usize = 1 << 20;
 /// Bytes gathered for one call.
 const PIECE: usize = 2 << 20;
@@ -50,13 +51,22 @@ impl BulkWriter {
         offset: u64,
     ) -> io::Result<bool> {
         let len: usize = parts.iter().map(|part| part.len()).sum();
-        if len < SHORTEST || !len.is_multiple_of(ALIGN) || !offset.is_multiple_of(ALIGN as u64) {
+        let ready = match parts {
+            [one] if is_aligned(one) => Some(one),
+            _ => None,
+        };
+        let worth = len >= SHORTEST || ready.is_some();
+        if !worth || !len.is_multiple_of(ALIGN) || !offset.is_multiple_of(ALIGN as u64) {
             return Ok(false);
         }
         let Some(direct) = self.direct.get_or_init(|| self.open(file)) else {
             return Ok(false);
         };
-        match self.gather(direct, parts, offset) {
+        let written = match ready {
+            Some(bytes) => direct.write_all_at(bytes, offset),
+            None => self.gather(direct, parts, offset),
+        };
+        match written {
             Ok(()) => Ok(true),
             // A file system that wants another alignment: the cache will do.
             Err(error) if Errno::from_io_error(&error) == Some(Errno::INVAL) => Ok(false),

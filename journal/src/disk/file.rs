@@ -17,6 +17,9 @@ use super::{Disk, DiskFile, Lock, LockError, file_lock};
 /// Most parts handed to the kernel in one call (IOV_MAX on Linux).
 const MAX_PARTS: usize = 1024;
 
+/// Longest run of memory that the page cache holds as one.
+const LARGE_PAGE: u64 = 2 << 20;
+
 /// Free bytes of the host that are taken for its own bookkeeping.
 const FILE_SYSTEM_BYTES: u64 = 1 << 20;
 
@@ -280,6 +283,13 @@ impl DiskFile for OsFile {
     fn advise_willneed(&self, offset: u64, len: u64) {
         // Only advice: a failure changes nothing.
         let _ = rustix::fs::fadvise(&self.file, offset, NonZeroU64::new(len), Advice::WillNeed);
+    }
+
+    fn advise_unneeded(&self, offset: u64) {
+        // The kernel lets go of whole pages only, and its large pages are up to this long.
+        let whole = offset - offset % LARGE_PAGE;
+        // Only advice: a failure changes nothing.
+        let _ = rustix::fs::fadvise(&self.file, whole, None, Advice::DontNeed);
     }
 
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {

@@ -196,7 +196,8 @@ pub trait DiskFile: Send + Sync + Debug {
     /// What the file system says.
     fn read_direct(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes all parts, one after the other, from `offset` on.
+    /// Writes all parts, one after the other, from `offset` on. What is large, or one part that is aligned to 4096 bytes in memory,
+    /// may go past the page cache.
     ///
     /// # Errors
     /// What the file system says; then any part may have been written.
@@ -224,6 +225,9 @@ pub trait DiskFile: Send + Sync + Debug {
 
     /// Says that a range will be read soon. Best effort.
     fn advise_willneed(&self, _offset: u64, _len: u64) {}
+
+    /// Says that what is cached from `offset` to the end is of no more use. Best effort; what is not flushed yet stays.
+    fn advise_unneeded(&self, _offset: u64) {}
 
     /// Gives the space of a range back; it reads as zeros afterwards.
     ///

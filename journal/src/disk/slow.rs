@@ -122,6 +122,10 @@ impl DiskFile for SlowFile {
         self.inner.advise_willneed(offset, len);
     }
 
+    fn advise_unneeded(&self, offset: u64) {
+        self.inner.advise_unneeded(offset);
+    }
+
     fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
         self.inner.punch(offset, len)
     }
