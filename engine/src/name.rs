@@ -63,6 +63,16 @@ pub(crate) fn check_object_name(name: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Says whether `name` is one that the program gives to a shadow of a checkpoint: the checkpoint's name, perhaps a volume's after it, and
+/// `_wrNNN`.
+pub(crate) fn is_shadow_of(checkpoint: &str, name: &str) -> bool {
+    is_shadow_name(name)
+        && check_object_name(name).is_ok()
+        && name[..name.len() - 6]
+            .strip_prefix(checkpoint)
+            .is_some_and(|rest| rest.is_empty() || (rest.len() > 1 && rest.starts_with('_')))
+}
+
 fn is_shadow_name(name: &str) -> bool {
     name.len() > 6
         && name.is_char_boundary(name.len() - 6)
@@ -172,6 +182,19 @@ mod tests {
         assert!(check_file_name(b"\xff\xfe").is_ok());
         for bad in [&b""[..], b".", b"..", b"a/b", b"a\0b", &[b'x'; 256]] {
             assert!(check_file_name(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn a_shadow_has_its_checkpoint_s_name_and_a_number() {
+        for good in ["monday_wr001", "monday_pg_wr999"] {
+            assert!(is_shadow_of("monday", good), "{good}");
+        }
+        for bad in [
+            "monday", "tuesday_wr001", "monday_wr1", "mondays_wr001", "monday__wr001", "_wr001",
+            "monday_é_wr001",
+        ] {
+            assert!(!is_shadow_of("monday", bad), "{bad}");
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{auto_before, checkpoint, is_auto_before, volume};
 use crate::command::{Command, Request};
 use crate::event::{Cause, Event, Source};
 use crate::ids::VolumeId;
-use crate::name::check_user_name;
+use crate::name::{check_user_name, is_shadow_of};
 use crate::refusal::{Kind, Refusal};
 use crate::state::State;
 use crate::views::Views;
@@ -48,7 +48,11 @@ pub(super) fn judge(
             with_checkpoints,
         } => removal(state, *id, *with_checkpoints),
         Command::CloneCreate { name, source } => {
-            free_name(state, name)?;
+            if is_shadow(state, *source, name) {
+                not_taken(state, name)?;
+            } else {
+                free_name(state, name)?;
+            }
             usable_source(state, *source, views)?;
             Ok(vec![Event::CloneCreated {
                 volume: state.next_volume,
@@ -134,8 +138,23 @@ pub(super) fn usable_source(state: &State, source: Source, views: &Views) -> Res
     }
 }
 
+/// A shadow is the clone that is mounted for writing in a checkpoint's place: it alone has a name of the program's own kind.
+fn is_shadow(state: &State, source: Source, name: &str) -> bool {
+    match source {
+        Source::Checkpoint(_, id) => state
+            .checkpoints
+            .get(&id)
+            .is_some_and(|checkpoint| is_shadow_of(&checkpoint.name, name)),
+        _ => false,
+    }
+}
+
 fn free_name(state: &State, name: &str) -> Result<(), Refusal> {
     check_user_name(name)?;
+    not_taken(state, name)
+}
+
+fn not_taken(state: &State, name: &str) -> Result<(), Refusal> {
     if state.volume_names.contains_key(name) {
         return Err(
             Refusal::new(Kind::Exists, format!("the volume {name} exists"))
