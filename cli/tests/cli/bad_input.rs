@@ -94,6 +94,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 #[test]
 fn a_newer_format_is_refused_and_not_touched() {
     let place = town();
+    place.at_rest();
     let path = place.store().join("STORE");
     let mut bytes = fs::read(&path).expect("readable");
     bytes[8] = 9;
@@ -408,6 +409,7 @@ fn a_directory_that_cannot_be_written() {
     let ran = place.line("init closed/store").failed(1);
     assert!(ran.err.contains("permission"), "{}", ran.err);
     place.line("export pg /base closed/out").failed(1);
+    place.at_rest();
     let store = place.store();
     fs::set_permissions(&store, fs::Permissions::from_mode(0o000)).expect("set");
     place.line("status").failed(1);
@@ -417,6 +419,7 @@ fn a_directory_that_cannot_be_written() {
 #[test]
 fn a_journal_cut_anywhere_opens_or_says_why() {
     let place = town();
+    place.at_rest();
     let journal = place.store().join("journal");
     let mut segments: Vec<_> = fs::read_dir(&journal)
         .expect("there")
@@ -458,6 +461,7 @@ fn a_journal_cut_anywhere_opens_or_says_why() {
 #[test]
 fn a_flipped_bit_in_a_block_is_found_with_its_file() {
     let place = town();
+    place.at_rest();
     let journal = place.store().join("journal");
     let wanted = data(10 * 4096, 1);
     let mut flipped = false;

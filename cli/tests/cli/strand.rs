@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 
 /// What a run gave.
 pub(crate) struct Ran {
@@ -100,9 +101,52 @@ impl Ran {
     }
 }
 
+/// Whether this test program runs its commands through a daemon: `served` does, `cli` does not.
+pub(crate) const SERVED: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"served");
+
+/// What differs for an inherent reason while a daemon serves the store: those goldens are kept for both.
+const DIFFERS: &[(&str, &str)] = &[
+    ("status", "names the daemon that serves the store"),
+    ("status_json", "names the daemon that serves the store"),
+    ("info", "the epoch counts openings, and a daemon opens once"),
+    (
+        "info_json",
+        "the epoch counts openings, and a daemon opens once",
+    ),
+];
+
 /// A store and a working directory of its own.
 pub(crate) struct Place {
     pub(crate) dir: tempfile::TempDir,
+    daemon: Mutex<Daemon>,
+}
+
+/// Who serves the store of a place.
+enum Daemon {
+    /// Nobody yet: begins with the first command that finds the store.
+    None,
+    Running(Child),
+    /// Nobody, to the end of the test.
+    Never,
+}
+
+impl Daemon {
+    /// Ends it in good order.
+    fn end(&mut self) {
+        if let Daemon::Running(child) = self {
+            let pid = rustix::process::Pid::from_child(child);
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).ok();
+            child.wait().expect("the daemon ends");
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Ok(daemon) = self.daemon.get_mut() {
+            daemon.end();
+        }
+    }
 }
 
 impl Place {
@@ -110,7 +154,35 @@ impl Place {
     pub(crate) fn empty() -> Place {
         Place {
             dir: tempfile::tempdir().expect("a directory"),
+            daemon: Mutex::new(if SERVED { Daemon::None } else { Daemon::Never }),
         }
+    }
+
+    /// The store is at rest from now on: its files are looked at or changed past the program.
+    pub(crate) fn at_rest(&self) {
+        let mut daemon = self.daemon.lock().expect("no test panicked here");
+        daemon.end();
+        *daemon = Daemon::Never;
+    }
+
+    /// In the program `served` a daemon serves the store as soon as there is one.
+    fn serve(&self) {
+        let mut daemon = self.daemon.lock().expect("no test panicked here");
+        if !matches!(*daemon, Daemon::None) || !self.store().join("STORE").is_file() {
+            return;
+        }
+        let mut serve = command(self.path(), Some(&self.store()));
+        let mut child = serve
+            .arg("serve")
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("piped"))
+            .read_line(&mut line)
+            .expect("a line");
+        assert!(line.starts_with("serving "), "{line:?}");
+        *daemon = Daemon::Running(child);
     }
 
     /// With a new store with small segments, and these volumes.
@@ -138,6 +210,7 @@ impl Place {
         &self,
         arguments: impl IntoIterator<Item = S>,
     ) -> Command {
+        self.serve();
         let mut command = command(self.path(), Some(&self.store()));
         command.args(arguments);
         command
@@ -210,5 +283,11 @@ pub(crate) fn golden(name: &str, text: &str) {
     ] {
         settings.add_filter(pattern, with);
     }
+    let differs = SERVED && DIFFERS.iter().any(|(golden, _)| *golden == name);
+    let name = if differs {
+        format!("{name}_served")
+    } else {
+        name.to_owned()
+    };
     settings.bind(|| insta::assert_snapshot!(name, text));
 }

@@ -55,6 +55,8 @@ fn build() -> Place {
         .well();
     // Something for undo.
     place.line("rollback pg --to before-upgrade").well();
+    // It is copied, not used.
+    place.at_rest();
     place
 }
 
