@@ -69,7 +69,7 @@ impl Daemon {
             }
         }
         let since = store.clock().wall();
-        let live = Live::new(store, options.live.clone());
+        let live = Live::of_directory(store, options.live.clone(), &path);
         let (ask, asked) = channel();
         let server = Server::start(Arc::clone(&live), &path, owner, since, ask)
             .map_err(cannot("the control socket"))?;
