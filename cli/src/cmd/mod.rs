@@ -15,6 +15,7 @@ mod pages;
 mod prove;
 mod rollback;
 mod serve;
+mod served;
 mod store;
 mod volume;
 

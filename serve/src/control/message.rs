@@ -2,6 +2,7 @@
 //! [`PROTOCOL`] counts up with them. [`Request::Hello`] and its answers keep their bytes for ever, so that two versions can at least
 //! tell each other apart.
 
+use crate::Figures;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -332,4 +333,6 @@ pub struct Status {
     pub clients: u32,
     /// The mounts.
     pub mounts: Vec<Mounted>,
+    /// What was done through the mounts.
+    pub figures: Figures,
 }

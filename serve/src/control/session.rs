@@ -335,6 +335,7 @@ fn status(shared: &Shared) -> Status {
         unflushed_bytes: unflushed(shared),
         clients: u32::try_from(shared.count()).unwrap_or(u32::MAX),
         mounts: shared.live.mounts().into_iter().map(mounted).collect(),
+        figures: shared.live.figures(),
     }
 }
 
@@ -393,7 +394,7 @@ pub(super) fn metrics(shared: &Shared) -> String {
             "# HELP strand_{name} {help}\n# TYPE strand_{name} {kind}\nstrand_{name} {value}"
         );
     }
-    text
+    text + &shared.live.figures().prometheus()
 }
 
 /// Start time of a process in clock ticks since boot: field 22 of its stat line, whose second field may hold anything.
