@@ -377,6 +377,17 @@ impl Journal {
         }
     }
 
+    /// Blocks that are left of the present segment, and 0 where they are too few to split a command for them. A record that fits
+    /// ([`record_blocks_in`](crate::record_blocks_in)) fills them, when another one of the same command follows in the next segment.
+    pub fn rest_of_segment(&self) -> u32 {
+        let rest = self.core.layout.blocks() - self.core.state().block;
+        if rest < placement::WORTH_FILLING {
+            0
+        } else {
+            rest
+        }
+    }
+
     /// What room there is. Asks the disk.
     pub fn space(&self) -> Space {
         let layout = &self.core.layout;

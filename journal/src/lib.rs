@@ -35,7 +35,7 @@ pub use error::{Error, Holder, Kind, VisitError};
 pub use frame::{Crcs, Entries, Entry, Frame, FrameError};
 pub use journal::{CreateOptions, Head, Journal, Placement, Space};
 pub use leaves::{LEAF_SIZE, leaf, leaves};
-pub use placement::{Record, max_record_blocks};
+pub use placement::{Record, max_record_blocks, record_blocks_in};
 pub use reader::{BadBlock, BadReason, FrameIter, FramesBack, Reader};
 pub use recovery::{Access, Damage, OpenOptions, Recovery, Torn};
 pub use store_file::{FORMAT_VERSION, MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, StoreFile};

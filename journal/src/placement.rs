@@ -1,8 +1,8 @@
 //! Where a command goes: pure sums over records and the rest of a segment. Nothing here writes or waits.
 //!
 //! A command joins the open frame if it fits its slack. Otherwise it begins a frame of its own: whole in the rest of
-//! this segment, or at the beginning of the next; a command beyond one frame becomes a run of frames, each filled as far
-//! as whole records go, all but the last marked `more`.
+//! this segment, or at the beginning of the next; a command beyond one frame, or one that would leave much of this segment
+//! empty, becomes a run of frames, each filled as far as whole records go, all but the last marked `more`.
 
 use std::ops::Range;
 
@@ -27,12 +27,19 @@ pub struct Record<'a> {
 /// Room that is left in the header of a small segment's only frame for the bytes of a record.
 const SMALL_RECORD: usize = 1024;
 
+/// Where fewer blocks (128 KiB) are left of a segment, a command that fits one frame goes to the next whole: a frame in each costs
+/// one write and one flush more.
+pub(crate) const WORTH_FILLING: u32 = 32;
+
 /// Most payload blocks of a record (of at most 1 KiB) in segments of this size: [`MAX_RECORD_PAYLOAD`], or less where
 /// the segment is small.
 pub fn max_record_blocks(segment_size: u64) -> u32 {
-    let room = u32::try_from(segment_size / BLOCK_SIZE as u64)
-        .unwrap_or(u32::MAX)
-        .min(MAX_FRAME_BLOCKS);
+    record_blocks_in(u32::try_from(segment_size / BLOCK_SIZE as u64).unwrap_or(u32::MAX))
+}
+
+/// Most payload blocks of a record (of at most 1 KiB) whose frame has so many blocks.
+pub fn record_blocks_in(blocks: u32) -> u32 {
+    let room = blocks.min(MAX_FRAME_BLOCKS);
     let mut payload = MAX_RECORD_PAYLOAD.min(room.saturating_sub(1));
     while payload > 0 && header_blocks_for(payload, SMALL_RECORD) + payload > room {
         payload -= 1;
@@ -121,7 +128,9 @@ pub(crate) fn plan(
     while at < records.len() {
         let room = layout.blocks() - block;
         let filled = fill(records, at, room.min(MAX_FRAME_BLOCKS));
-        let taken = if one_frame && filled.end < records.len() {
+        // Half of the rest, or it is not worth it: a large record does not follow its small one over there.
+        let fills = room >= WORTH_FILLING && filled.blocks() >= room / 2;
+        let taken = if one_frame && filled.end < records.len() && !fills {
             at
         } else {
             filled.end
@@ -152,7 +161,7 @@ pub(crate) fn plan(
                 limit: u64::from(MAX_RUN_HEADER_BLOCKS),
             });
         }
-        block += filled.header_blocks + filled.payload;
+        block += filled.blocks();
         at = taken;
     }
     Ok(parts)
@@ -169,6 +178,12 @@ struct Filled {
     end: usize,
     header_blocks: u32,
     payload: u32,
+}
+
+impl Filled {
+    fn blocks(&self) -> u32 {
+        self.header_blocks + self.payload
+    }
 }
 
 /// As many whole records from `at` on as a frame of `room` blocks takes.
@@ -268,6 +283,24 @@ mod tests {
                 },
             ]
         );
+    }
+
+    #[test]
+    fn a_command_is_split_where_much_of_a_segment_would_stay_empty() {
+        let blocks = vec![Block::from_slice(b"x"); 254];
+        let split = |each: &[usize], block| {
+            let parts = plan(&records(&blocks, each), 3, block, &layout(1 << 20)).unwrap();
+            let place = |part: &Part| (part.records.clone(), part.segment, part.block);
+            parts.iter().map(place).collect::<Vec<_>>()
+        };
+        // 100 blocks are left: 98 and their header block fill them.
+        assert_eq!(split(&[98, 156], 156), [(0..1, 3, 156), (1..2, 4, 0)]);
+        // A small record does not fill them, and one that is too long does not either.
+        assert_eq!(split(&[2, 200], 156), [(0..2, 4, 0)]);
+        assert_eq!(split(&[200], 156), [(0..1, 4, 0)]);
+        // Too little is left.
+        assert_eq!(split(&[30, 100], 225), [(0..2, 4, 0)]);
+        assert_eq!(split(&[30, 100], 224), [(0..1, 3, 224), (1..2, 4, 0)]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod background;
 mod beside;
 mod content;
+mod fitting;
 mod history;
 mod live;
 mod open;
@@ -360,6 +361,7 @@ impl Store {
         payload: &[Block],
         views: &Views,
     ) -> Result<Done, Error> {
+        let command = fitting::fitted(command, &self.journal);
         let needed = payload.len() as u64 + 8;
         let low = 4 * ROOM_REFRESH_BLOCKS + needed + 2 * self.reserve_blocks;
         if inner.room.placed + needed > ROOM_REFRESH_BLOCKS || inner.room.blocks < low {
