@@ -144,6 +144,15 @@ impl Reader {
         })
     }
 
+    /// Reads a frame's payload from its segment, never from what the journal still has in memory. `buf` is as long as it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn read_payload(&self, frame: &Frame, buf: &mut [u8]) -> Result<(), Error> {
+        let first = frame.block + frame.header_blocks;
+        self.core.segments.read(frame.segment, first, buf, false)
+    }
+
     /// Reads the payload of a frame and checks crc32, leaf and root; gives the blocks that fail.
     ///
     /// # Errors
@@ -153,11 +162,8 @@ impl Reader {
         if frame.payload_blocks == 0 {
             return Ok(bad);
         }
-        let first_block = frame.block + frame.header_blocks;
         let mut payload = vec![0u8; frame.payload_blocks as usize * BLOCK_SIZE];
-        self.core
-            .segments
-            .read(frame.segment, first_block, &mut payload, false)?;
+        self.read_payload(frame, &mut payload)?;
         let root_matches = frame.root_matches();
         let sums = frame.crcs().iter().zip(frame.leaves().chunks_exact(16));
         for (i, (bytes, (crc, noted))) in payload.as_chunks().0.iter().zip(sums).enumerate() {

@@ -10,6 +10,7 @@ use crate::output::{units, words};
 use crate::tree;
 use serde_json::{Map, Value, json};
 use strand_engine::{BLOCK, Checkpoint, Command, Image, Ledger, State, Volume};
+use strand_replay::log::actor_value;
 
 /// Runs it.
 pub(crate) fn run(context: &mut Context, noun: Noun) -> Outcome {
@@ -182,7 +183,7 @@ fn as_json(state: &State, checkpoint: &Checkpoint) -> Value {
         .collect();
     json!({
         "name": checkpoint.name.as_ref(), "id": checkpoint.id.0, "seq": checkpoint.seq, "time": units::json_time(checkpoint.time),
-        "actor": state.actors.get(&checkpoint.actor).map(|a| words::actor_json(a)),
+        "actor": state.actors.get(&checkpoint.actor).map(|a| actor_value(a)),
         "held": checkpoint.held, "removable": checkpoint.removable, "nomount": checkpoint.nomount, "note": checkpoint.note.as_ref(),
         "owned_blocks": whole.ledger.owned(), "owned_bytes": whole.ledger.owned().saturating_mul(BLOCK), "settling": whole.settling,
         "volumes": volumes,

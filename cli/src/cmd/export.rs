@@ -85,10 +85,15 @@ pub(crate) fn run(context: &mut Context, args: Export) -> Outcome {
     built?;
     let taken = started.elapsed();
     if context.out.json {
-        return context.out.object(json!({
+        let object = json!({
             "view": view.json(), "path": args.path.to_string_lossy(), "dest": args.dest.to_string_lossy(), "files": files,
             "bytes_written": bytes, "attributes_lost": lost, "seconds": taken.as_secs_f64(),
-        }));
+        });
+        let paths = [
+            ("path", args.path.as_os_str()),
+            ("dest", args.dest.as_os_str()),
+        ];
+        return context.out.object(units::with_hex(object, &paths));
     }
     if lost > 0 {
         tracing::warn!("{lost} owners, extended attributes or device nodes could not be kept here");

@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 use strand_engine::{BLOCK, Kind, Refusal, Seq, Store, statefile};
 use strand_journal::ChainHash;
+use strand_replay::log::actor_value;
 use strand_replay::verify::{AnchorResult, Options, Phase, Progress as Step, Report};
 use strand_replay::{anchor, check, verify, versions};
 
@@ -24,14 +25,16 @@ pub(crate) fn versions(context: &mut Context, args: Versions) -> Outcome {
     if context.out.json {
         let row = |v: &versions::Version| {
             json!({
-                "seq": v.seq, "time": units::json_time(v.time), "actor": words::actor_json(&v.actor), "kind": v.kind, "size": v.size,
+                "seq": v.seq, "time": units::json_time(v.time), "actor": actor_value(&v.actor), "kind": v.kind, "size": v.size,
                 "blocks_changed": v.blocks_changed, "bytes_changed": v.blocks_changed * BLOCK,
             })
         };
         let rows: Vec<Value> = found.iter().map(row).collect();
-        return context.out.object(
-            json!({"volume": args.volume, "path": args.path.to_string_lossy(), "versions": rows}),
-        );
+        let object =
+            json!({"volume": args.volume, "path": args.path.to_string_lossy(), "versions": rows});
+        return context
+            .out
+            .object(units::with_hex(object, &[("path", &args.path)]));
     }
     if found.is_empty() {
         return context.out.line(format!(
@@ -151,6 +154,10 @@ pub(crate) fn verify(context: &mut Context, args: Verify) -> Outcome {
     let useless = useless_state_files(&store, &mut report);
     if let Ok(mut bar) = bar.lock() {
         *bar = None;
+    }
+    if let Err(error) = verify::note(&store, &report) {
+        // A store in a directory that only others may write can be verified all the same.
+        tracing::info!(%error, "strand status will not know of this verification");
     }
     if context.out.json {
         context.out.object(report_json(&report, &useless))?;

@@ -1,5 +1,9 @@
 //! `strand init`, `info` and `status`: the store as a whole.
 
+mod condition;
+
+pub(crate) use condition::health;
+
 use super::volume;
 use crate::args::store::{Demo, Init};
 use crate::context::{Context, inside_store};
@@ -7,11 +11,12 @@ use crate::demo::DemoOptions;
 use crate::error::{Failure, Outcome, on_path, refuse};
 use crate::output::table::{Align, Table};
 use crate::output::{units, words};
+use condition::{Verified, is_clean};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use strand_engine::{Change, InitOptions, Kind, Opening, Refusal, State, Store, SystemClock, What};
+use strand_engine::{Change, InitOptions, Kind, Refusal, State, Store, SystemClock, What};
 use strand_journal::{
     Disk, FORMAT_VERSION, FileDisk, MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, StoreFile, StoreId,
 };
@@ -163,7 +168,7 @@ pub(crate) fn info(context: &mut Context) -> Outcome {
         return context.out.object(json!({
             "store": path, "id": file.store.to_string(), "format_version": FORMAT_VERSION, "created": units::json_time(file.created),
             "segment_size": file.segment_size, "capacity": file.capacity, "segments": space.segments, "used_bytes": space.used_bytes,
-            "free_bytes": free_bytes(&store),
+            "free_bytes": store.writable_bytes(), "full": store.writable_bytes() == 0,
             "position": state.boundary, "time": units::json_time(state.time), "epoch": head.epoch, "flushed": head.flushed, "chain": head.chain.to_string(),
             "clean": is_clean(opening), "state_file": opening.state_file, "folded_events": opening.folded,
         }));
@@ -194,7 +199,7 @@ pub(crate) fn info(context: &mut Context) -> Outcome {
                 units::size(file.segment_size)
             ),
         ),
-        ("free", units::size(free_bytes(&store))),
+        ("free", room(&store)),
         ("position", words::position(state.boundary, state.time)),
         ("flushed", format!("seq {}", head.flushed)),
         ("epoch", head.epoch.to_string()),
@@ -213,53 +218,12 @@ pub(crate) fn info(context: &mut Context) -> Outcome {
     Ok(())
 }
 
-/// Bytes that may still be placed: what the segments at hand have, and what capacity and disk let it grow by.
-fn free_bytes(store: &Store) -> u64 {
-    let space = store.journal().space();
-    let at_hand = space
-        .segments
-        .saturating_mul(space.segment_size)
-        .saturating_sub(space.used_bytes);
-    let disk = store.disk().free_bytes().unwrap_or(0);
-    let may_grow = space.capacity.map_or(u64::MAX, |c| {
-        c.saturating_sub(space.segments.saturating_mul(space.segment_size))
-    });
-    at_hand.saturating_add(disk.min(may_grow))
-}
-
-fn is_clean(opening: &Opening) -> bool {
-    opening.recovery.as_ref().is_none_or(|r| r.clean)
-}
-
-/// Whether a store is well, in one word or a few.
-pub(crate) fn health(store: &Store) -> (bool, String) {
-    let recovery = store.opening().recovery.as_ref();
-    if let Some(damage) = recovery.and_then(|r| r.damage.as_ref()) {
-        return (false, format!("damaged: {damage}"));
+/// How much can still be written, in words.
+fn room(store: &Store) -> String {
+    match store.writable_bytes() {
+        0 => "full: what is left is kept for removals".to_owned(),
+        bytes => format!("{} free", units::size(bytes)),
     }
-    if let Some(damage) = &store.opening().damage {
-        return (false, format!("damaged: {damage}"));
-    }
-    if let Some(torn) = recovery.and_then(|r| r.torn.as_ref()) {
-        return (
-            true,
-            format!(
-                "healthy; a torn tail of {} is left out (never acknowledged)",
-                units::size(torn.bytes)
-            ),
-        );
-    }
-    let bad = &store.opening().bad_state_files;
-    if !bad.is_empty() {
-        return (
-            true,
-            format!(
-                "healthy, but {} cannot be used",
-                units::counted(bad.len() as u64, "state file")
-            ),
-        );
-    }
-    (true, "healthy".into())
 }
 
 /// `status`
@@ -267,6 +231,7 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
     let store = context.read_as_it_is()?;
     let state = store.state();
     let (space, (well, health)) = (store.journal().space(), health(&store));
+    let verified = Verified::of(&store);
     let path = context.store_path()?.display().to_string();
     let last = state.checkpoints.values().next_back();
     let undo = state.changes.iter().rev().find(|c| c.undone.is_none());
@@ -277,8 +242,8 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
             .map(|v| volume::as_json(&state, v))
             .collect();
         context.out.object(json!({
-            "store": path, "healthy": well, "health": health, "used_bytes": space.used_bytes, "free_bytes": free_bytes(&store),
-            "capacity": space.capacity, "position": state.boundary, "time": units::json_time(state.time), "volumes": volumes,
+            "store": path, "healthy": well, "health": health, "used_bytes": space.used_bytes,
+            "free_bytes": store.writable_bytes(), "full": store.writable_bytes() == 0, "last_verify": verified.json(), "capacity": space.capacity, "position": state.boundary, "time": units::json_time(state.time), "volumes": volumes,
             "last_checkpoint": last.map(|c| json!({"name": c.name.as_ref(), "seq": c.seq, "time": units::json_time(c.time)})),
             "undo": undo.map(|c| json!({"seq": c.seq, "what": change(&state, c)})),
         }))?;
@@ -290,14 +255,21 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
         .capacity
         .map_or_else(String::new, |c| format!(" of {}", units::size(c)));
     context.out.line(format!(
-        "space     {}{of} used, {} free",
+        "space     {}{of} used, {}",
         units::size(space.used_bytes),
-        units::size(free_bytes(&store))
+        room(&store)
     ))?;
     context.out.line(format!(
         "position  {}",
         words::position(state.boundary, state.time)
     ))?;
+    let (sound, text) = verified.text();
+    let text = if sound {
+        text
+    } else {
+        context.out.tinted(false, &text)
+    };
+    context.out.line(format!("last verify      {text}"))?;
     let last = last.map_or_else(
         || "none".into(),
         |c| format!("{}, {}", c.name, units::time(c.time)),

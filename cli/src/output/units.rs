@@ -3,7 +3,9 @@
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use serde_json::{Map, Value};
+use std::ffi::OsStr;
 use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
 use strand_engine::{BLOCK, EventTime};
 
 /// `812 B`, `1.2 GiB`.
@@ -152,6 +154,16 @@ pub(crate) fn json_path(object: &mut Map<String, Value>, key: &str, bytes: &[u8]
     if std::str::from_utf8(bytes).is_err() {
         object.insert(format!("{key}_hex"), hex(bytes).into());
     }
+}
+
+/// An object with paths in it as text: where the bytes of one are not UTF-8, they stand in hex under `KEY_hex` too.
+pub(crate) fn with_hex(mut object: Value, paths: &[(&str, &OsStr)]) -> Value {
+    for (key, path) in paths {
+        if path.to_str().is_none() {
+            object[format!("{key}_hex")] = hex(path.as_bytes()).into();
+        }
+    }
+    object
 }
 
 /// Bytes in hexadecimal.

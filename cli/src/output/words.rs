@@ -26,20 +26,6 @@ pub(crate) fn who_id(state: &State, id: ActorId) -> String {
         .map_or_else(|| format!("actor {id}"), |actor| who(actor))
 }
 
-/// An actor for programs.
-pub(crate) fn actor_json(actor: &Actor) -> Value {
-    let grade = match actor.grade {
-        Grade::Caller => "caller",
-        Grade::Handle => "handle",
-        Grade::Command => "command",
-        Grade::Program => "program",
-    };
-    json!({
-        "grade": grade, "name": actor.name, "pid": actor.pid, "uid": actor.uid, "started": actor.started,
-        "login": actor.login, "command": actor.command, "reason": actor.reason,
-    })
-}
-
 /// Blocks that passed to checkpoints in these events, by the checkpoint's name.
 pub(crate) fn passed(state: &State, events: &[Event]) -> BTreeMap<String, u64> {
     let mut sums = BTreeMap::new();

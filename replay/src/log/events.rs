@@ -2,13 +2,13 @@
 
 use super::back::{Logged, NewestFirst, newest_first};
 use super::filter::{Chosen, Filter};
-use super::labels::{Labels, cause_name};
+use super::labels::{Labels, actor_value, cause_name};
 use super::touch;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use strand_engine::{
-    Actor, Cause, CheckpointId, Error, Event, EventTime, Seq, Shift, Source, Store,
+    Actor, Cause, CheckpointId, Error, Event, EventTime, NewBody, Seq, Shift, Source, Store,
 };
 use strand_journal::{Frame, FrameIter, Start};
 
@@ -201,11 +201,6 @@ fn fields(event: &Event, labels: &Labels) -> Map<String, Value> {
                 .into_iter()
                 .flatten()
                 .for_each(bytes_to_text),
-            "body" => value
-                .as_object_mut()
-                .into_iter()
-                .flat_map(|body| body.values_mut())
-                .for_each(bytes_to_text),
             _ => {}
         }
     }
@@ -222,6 +217,25 @@ fn fields(event: &Event, labels: &Labels) -> Map<String, Value> {
             let volumes = volumes.iter().map(|(v, source)| json!({"volume": labels.volume(*v), "source": source_value(*source, labels)}));
             fields.insert("volumes".into(), volumes.collect());
         }
+        Event::ActorSeen { who, .. } => {
+            fields.insert("who".into(), actor_value(who));
+        }
+        Event::Created { body, .. } => {
+            fields.insert("body".into(), body_value(body));
+        }
+        Event::AttributesSet { .. } => {
+            if let Some(Value::Object(said)) = fields.get_mut("set") {
+                said.retain(|_, value| !value.is_null());
+            }
+        }
+        Event::Renamed { over, .. } => {
+            let over = over.map(|(ino, kept)| json!({"ino": ino, "kept": kept}));
+            fields.insert("over".into(), over.into());
+        }
+        Event::CheckpointCreated { volumes, .. } => {
+            let names = volumes.iter().map(|id| labels.volume(*id));
+            fields.insert("volumes".into(), names.collect());
+        }
         Event::Settled { shifts, .. } => {
             fields.insert(
                 "shifts".into(),
@@ -233,15 +247,12 @@ fn fields(event: &Event, labels: &Labels) -> Map<String, Value> {
         }
         _ => {}
     }
-    if let Some(id) = fields
-        .get("checkpoint")
-        .and_then(Value::as_u64)
-        .and_then(|id| u32::try_from(id).ok())
-    {
-        fields.insert(
-            "checkpoint_name".into(),
-            json!(labels.checkpoint(CheckpointId(id))),
-        );
+    for key in ["checkpoint", "before"] {
+        let id = fields.get(key).and_then(Value::as_u64);
+        if let Some(id) = id.and_then(|id| u32::try_from(id).ok()) {
+            let name = labels.checkpoint(CheckpointId(id));
+            fields.insert(format!("{key}_name"), name.into());
+        }
     }
     fields
 }
@@ -261,6 +272,20 @@ fn bytes_to_text(value: &mut Value) {
 
 fn name_cause(fields: &mut Map<String, Value>, cause: Cause) {
     fields.insert("cause".into(), json!(cause_name(cause)));
+}
+
+fn body_value(body: &NewBody) -> Value {
+    match body {
+        NewBody::File => json!({"kind": "file"}),
+        NewBody::Dir => json!({"kind": "directory"}),
+        NewBody::Symlink(target) => {
+            json!({"kind": "symlink", "target": crate::paths::text(target)})
+        }
+        NewBody::Fifo => json!({"kind": "fifo"}),
+        NewBody::Socket => json!({"kind": "socket"}),
+        NewBody::Char(device) => json!({"kind": "char", "device": device}),
+        NewBody::Block(device) => json!({"kind": "block", "device": device}),
+    }
 }
 
 fn source_value(source: Source, labels: &Labels) -> Value {

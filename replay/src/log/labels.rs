@@ -1,9 +1,10 @@
 //! Names for numbers: what a volume, checkpoint, file or actor is called now, or was called when it went.
 
 use crate::paths::Paths;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
-use strand_engine::{Actor, ActorId, Cause, CheckpointId, Ino, Source, State, VolumeId};
+use strand_engine::{Actor, ActorId, Cause, CheckpointId, Grade, Ino, Source, State, VolumeId};
 
 /// How many paths are remembered before the memory starts afresh.
 const REMEMBERED: usize = 65_536;
@@ -130,6 +131,21 @@ pub fn actor_label(actor: &Actor) -> String {
     } else {
         format!("{}[{}]", actor.name, actor.pid)
     }
+}
+
+/// An actor for programs: all that is known of it, under the names that every output uses.
+#[must_use]
+pub fn actor_value(who: &Actor) -> Value {
+    let grade = match who.grade {
+        Grade::Caller => "caller",
+        Grade::Handle => "handle",
+        Grade::Command => "command",
+        Grade::Program => "program",
+    };
+    json!({
+        "grade": grade, "name": who.name, "pid": who.pid, "uid": who.uid, "started": who.started,
+        "login": who.login, "command": who.command, "reason": who.reason,
+    })
 }
 
 /// The stable name of a cause.

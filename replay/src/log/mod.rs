@@ -18,5 +18,5 @@ pub use back::{Logged, NewestFirst, newest_first};
 pub use events::{EventRow, Events, events, events_after};
 pub use expand::{Moved, expand};
 pub use filter::{Filter, files_at};
-pub use labels::{Labels, actor_label, cause_name};
+pub use labels::{Labels, actor_label, actor_value, cause_name};
 pub use rows::{Passed, Row, Rows, rows};

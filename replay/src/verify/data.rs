@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strand_engine::last_verify::{BadVersion, MAX_BAD};
 use strand_engine::{Error, Event, Store};
-use strand_journal::{BLOCK_SIZE, BadBlock, Frame, Journal, LEAF_SIZE, Reader, leaves};
+use strand_journal::{BLOCK_SIZE, BadBlock, Frame, LEAF_SIZE, Reader, leaves};
 
 /// A bad block, and the event that wrote it.
 struct Bad {
@@ -35,7 +35,7 @@ pub(crate) fn check(
         .par_iter()
         .with_max_len(1)
         .map_init(Vec::new, |buffer, chunk| {
-            let bad = check_chunk(store.journal(), &reader, chunk, buffer)?;
+            let bad = check_chunk(&reader, chunk, buffer)?;
             let bytes = chunk.blocks * BLOCK_SIZE as u64;
             let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
             progress(Progress {
@@ -61,16 +61,11 @@ pub(crate) fn check(
     Ok(())
 }
 
-fn check_chunk(
-    journal: &Journal,
-    reader: &Reader,
-    chunk: &Chunk,
-    buffer: &mut Vec<u8>,
-) -> Result<Vec<Bad>, Error> {
+fn check_chunk(reader: &Reader, chunk: &Chunk, buffer: &mut Vec<u8>) -> Result<Vec<Bad>, Error> {
     let mut found = Vec::new();
     for frame in reader.frames(chunk.start) {
         let frame = frame.map_err(Error::Journal)?;
-        if !is_sound(journal, &frame, buffer)? {
+        if !is_sound(reader, &frame, buffer)? {
             for block in reader.check_payload(&frame).map_err(Error::Journal)? {
                 found.push(Bad::of(&frame, block));
             }
@@ -83,7 +78,7 @@ fn check_chunk(
 }
 
 /// Says whether every payload block of a frame has its crc32 and its leaf, and the leaves their root. One read, one buffer for all.
-fn is_sound(journal: &Journal, frame: &Frame, buffer: &mut Vec<u8>) -> Result<bool, Error> {
+fn is_sound(reader: &Reader, frame: &Frame, buffer: &mut Vec<u8>) -> Result<bool, Error> {
     let length = frame.payload_blocks as usize * BLOCK_SIZE;
     if length == 0 {
         return Ok(true);
@@ -92,8 +87,8 @@ fn is_sound(journal: &Journal, frame: &Frame, buffer: &mut Vec<u8>) -> Result<bo
         buffer.resize(length, 0);
     }
     let payload = &mut buffer[..length];
-    journal
-        .read_blocks(frame.payload_addr(), payload)
+    reader
+        .read_payload(frame, payload)
         .map_err(Error::Journal)?;
     let blocks: Vec<&[u8; BLOCK_SIZE]> = payload.as_chunks().0.iter().collect();
     let mut found = vec![[0; LEAF_SIZE]; blocks.len()];

@@ -1,28 +1,26 @@
-//! `strand log`: the audit trail, newest first.
+//! `strand log`: the audit trail, newest first. `event` prints events as they are, `follow` goes on as they come.
+
+mod event;
+mod follow;
 
 use crate::args::history::Log;
-use crate::context::{Context, Opened, checkpoint, list, volume_or_only};
+use crate::context::{Context, checkpoint, list, volume_or_only};
 use crate::error::{Outcome, refuse};
-use crate::interrupt::{self, Listening};
 use crate::names::nearest;
 use crate::output::table::{Align, Table, terminal_width};
-use crate::output::{units, words};
+use crate::output::units;
 use crate::time;
 use crate::view;
-use serde_json::{Map, Value, json};
+use event::event_line;
+use serde_json::{Value, json};
 use std::os::unix::ffi::OsStrExt;
-use std::time::Duration;
 use strand_engine::{EventTime, Kind, Refusal, Seq, State, Store};
 use strand_replay::log::{
-    EventRow, Filter, Moved, Passed, Row, actor_label, events, events_after, expand, files_at, rows,
+    EventRow, Filter, Moved, Passed, Row, actor_value, events, expand, files_at, rows,
 };
 
 /// Kinds that `--kind` takes beside those of events: the parts of a counted bulk movement.
 const MOVEMENTS: [&str; 3] = ["handed-down", "handed-in", "released"];
-/// How often `--follow` looks for what is new.
-const POLL: Duration = Duration::from_millis(200);
-/// Rows that `--follow` shows first.
-const FOLLOWED: usize = 10;
 
 /// Runs it.
 pub(crate) fn run(context: &mut Context, args: Log) -> Outcome {
@@ -38,7 +36,7 @@ pub(crate) fn run(context: &mut Context, args: Log) -> Outcome {
         (filter.since, first) = (Some(time), seq);
     }
     if args.follow {
-        return follow(context, store, &filter, first, &args);
+        return follow::follow(context, store, &filter, first, &args);
     }
     let limit = args.lines.unwrap_or(usize::MAX);
     if args.events {
@@ -235,7 +233,7 @@ fn row_json(row: &Row) -> Value {
     let passed = |p: &Passed| json!({"checkpoint": p.checkpoint, "blocks": p.blocks});
     json!({
         "first_seq": row.first_seq, "last_seq": row.last_seq, "first_time": units::json_time(row.first_time),
-        "last_time": units::json_time(row.last_time), "actor": words::actor_json(&row.actor), "kind": row.kind, "kinds": row.kinds,
+        "last_time": units::json_time(row.last_time), "actor": actor_value(&row.actor), "kind": row.kind, "kinds": row.kinds,
         "volume": row.volume, "blocks": row.blocks, "files": row.files, "passed": row.passed.iter().map(passed).collect::<Vec<_>>(),
         "paths": row.paths.iter().map(|p| rooted(p)).collect::<Vec<_>>(), "text": row.text,
     })
@@ -251,92 +249,6 @@ fn rooted(path: &str) -> String {
     } else {
         units::rooted(path.as_bytes())
     }
-}
-
-fn event_line(context: &mut Context, row: &EventRow) -> Outcome {
-    if context.out.json {
-        let mut object = Map::new();
-        object.insert("seq".into(), row.seq.into());
-        object.insert("time".into(), units::json_time(row.time).into());
-        object.insert("kind".into(), row.kind.into());
-        object.insert("actor".into(), words::actor_json(&row.actor));
-        object.insert("volume".into(), row.volume.clone().into());
-        let path = row.path.as_deref().map(rooted);
-        object.insert("path".into(), path.into());
-        object.insert("blocks".into(), row.blocks.into());
-        object.insert("boundary".into(), row.last.into());
-        object.insert("fields".into(), row.fields.clone().into());
-        return context.out.object(object.into());
-    }
-    let mark = if row.last { '.' } else { ' ' };
-    let place = match (&row.volume, &row.path) {
-        (Some(volume), Some(path)) => format!(" {volume}:{}", units::rooted(path.as_bytes())),
-        (Some(volume), None) => format!(" {volume}"),
-        _ => String::new(),
-    };
-    let blocks = if row.blocks > 0 {
-        format!(" {}", units::counted(row.blocks, "block"))
-    } else {
-        String::new()
-    };
-    let fields: String = row
-        .fields
-        .iter()
-        .filter(|(name, _)| *name != "volume" && *name != "ino")
-        .map(|(name, value)| format!(" {name}={}", plain(value)))
-        .collect();
-    let who = units::path(actor_label(&row.actor).as_bytes());
-    context.out.line(format!(
-        "{:>8}{mark} {}  {who}  {}{place}{blocks}{fields}",
-        row.seq,
-        units::short_time(row.time),
-        row.kind
-    ))
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => units::path(text.as_bytes()),
-        other => other.to_string(),
-    }
-}
-
-/// Follows the journal: a reader's lock is taken for a moment at a time, so that writers get in between.
-fn follow(
-    context: &mut Context,
-    store: Opened,
-    filter: &Filter,
-    since: Seq,
-    args: &Log,
-) -> Outcome {
-    let _listening = Listening::start();
-    let mut last = store.state().seq;
-    let mut first: Vec<EventRow> = Vec::new();
-    for row in events(&store, filter)
-        .filter(|row| row.as_ref().map_or(true, |row| row.seq >= since))
-        .take(args.lines.unwrap_or(FOLLOWED))
-    {
-        first.push(row?);
-    }
-    for row in first.iter().rev() {
-        event_line(context, row)?;
-    }
-    context.out.flush()?;
-    drop(store);
-    while !interrupt::asked() {
-        std::thread::sleep(POLL);
-        let store = context.read()?;
-        let now = store.state().seq;
-        if now == last {
-            continue;
-        }
-        for row in events_after(&store, filter, last)? {
-            event_line(context, &row?)?;
-        }
-        context.out.flush()?;
-        last = now;
-    }
-    Err(crate::error::Failure::Said(Kind::Interrupted.exit_code()))
 }
 
 fn expanded(context: &mut Context, store: &Store, scope: Seq) -> Outcome {

@@ -21,8 +21,8 @@ const TRANSFERS: u64 = 200;
 const SCRIBBLED: usize = 24;
 /// The most bytes of one scribble.
 const SCRIBBLE: u64 = 2048;
-/// Audit rows that are shown.
-const ROWS_SHOWN: usize = 3;
+/// Audit rows that are shown; older ones are counted.
+const ROWS_SHOWN: usize = 4;
 
 /// A step.
 type Tell = fn(&mut Story) -> Outcome<Step>;
@@ -258,11 +258,28 @@ impl Story {
             volume: Some(self.volume),
             ..log::Filter::default()
         };
+        let state = self.store.state();
+        let since = state.checkpoints.get(&self.checkpoint).map_or(0, |c| c.seq);
         let rows: Vec<log::Row> = log::rows(&self.store, &filter)
-            .take(ROWS_SHOWN)
+            .take_while(|row| row.as_ref().map_or(true, |row| row.last_seq > since))
             .collect::<Result<_, _>>()?;
-        lines.push(Line::Text("The audit trail, newest first:".into()));
-        lines.extend(rows.iter().map(|row| Line::Item(audit_line(row))));
+        lines.push(Line::Text(
+            "The audit trail since the checkpoint, newest first:".into(),
+        ));
+        let (shown, older) = rows.split_at(rows.len().min(ROWS_SHOWN));
+        lines.extend(shown.iter().map(|row| Line::Item(audit_line(row))));
+        if !older.is_empty() {
+            lines.push(Line::Item(format!(
+                "and {}, with {} more",
+                counted(older.len() as u64, "older row"),
+                counted(blocks_passed(older), "block")
+            )));
+        }
+        self.compare(
+            &mut lines,
+            blocks_passed(&rows) == total,
+            &format!("Its rows add up to the same {}.", counted(total, "block")),
+        );
         let by: Vec<Value> = passed
             .iter()
             .map(|r| json!({"actor": r.actor, "path": r.path, "blocks": r.blocks, "first_seq": r.first, "last_seq": r.last}))
@@ -419,4 +436,10 @@ impl Story {
             facts,
         })
     }
+}
+
+/// Before-images that passed to checkpoints in these rows, in blocks.
+fn blocks_passed(rows: &[log::Row]) -> u64 {
+    let passed = rows.iter().flat_map(|row| &row.passed);
+    passed.map(|passed| passed.blocks).sum()
 }
