@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use strand_engine::*;
-use strand_journal::{Disk, MemoryDisk};
+use strand_journal::{CallKind, Disk, FaultyDisk, MemoryDisk};
 
 fn clock() -> Arc<dyn Clock> {
     Arc::new(ManualClock::new(1_800_000_000_000_000_000))
@@ -367,4 +367,35 @@ fn a_large_state_is_not_written_again_for_a_few_events() {
         size(&disk).0 > first,
         "the journal has grown by the state's size"
     );
+}
+
+#[test]
+fn a_poisoned_store_shows_nothing_that_was_not_flushed() {
+    let disk = FaultyDisk::new(4);
+    let options = InitOptions {
+        segment_size: 1 << 20,
+        capacity: None,
+        store: StoreId([3; 16]),
+    };
+    let store = Store::init(Arc::new(disk.clone()), clock(), options, &me()).unwrap();
+    let v = volume(&store, "pg");
+    let f = file(&store, v, "a");
+    store.health().unwrap();
+    let done = store.write(&me(), v, f, 0, b"not durable").unwrap();
+    let flushes = disk.log().iter().filter(|&&c| c == CallKind::Sync).count();
+    disk.fail_nth(CallKind::Sync, flushes as u64 + 1);
+    let poisoned = |error: Error| assert_eq!(error.kind(), Kind::Poisoned, "{error}");
+    poisoned(store.commit(done.ticket).unwrap_err());
+    poisoned(store.health().unwrap_err());
+    poisoned(store.look(v, |volume| volume.live.clone()).unwrap_err());
+    let tree = store.live(v).unwrap();
+    poisoned(store.read(&tree, f, 0, &mut [0; 11]).unwrap_err());
+    poisoned(store.record_digest().unwrap_err());
+    poisoned(store.write_state_file().unwrap_err());
+    poisoned(store.sync().unwrap_err());
+    drop(store);
+    // Opened again, the store knows.
+    let store = Store::open(Arc::new(disk), clock(), OpenOptions::read_write()).unwrap();
+    store.health().unwrap();
+    assert_eq!(content(&store, Source::Live(v), b"a"), b"");
 }

@@ -134,10 +134,20 @@ impl Store {
         &self.opening
     }
 
-    /// A consistent snapshot of the state.
+    /// A consistent snapshot of the state: what was placed, flushed or not. Whoever shows it to others as what is asks [`Store::health`]
+    /// afterwards: of a poisoned store nobody knows how much of it will be there when it is opened again.
     #[must_use]
     pub fn state(&self) -> State {
         self.lock().state.clone()
+    }
+
+    /// Fails where the state is not what the journal holds, or will hold at the next flush: after a failed write or flush, or a
+    /// command that died half-way. Cheap.
+    ///
+    /// # Errors
+    /// [`Kind::Poisoned`].
+    pub fn health(&self) -> Result<(), Error> {
+        self.still_true(&self.lock())
     }
 
     /// The journal.
