@@ -44,14 +44,12 @@ impl Daemon {
     ///
     /// # Errors
     /// Where the directory, the socket or the port for the metrics is refused.
-    pub fn start(
-        mut store: Store,
-        dir: &Path,
-        options: DaemonOptions,
-    ) -> Result<Daemon, Refusal> {
+    pub fn start(mut store: Store, dir: &Path, options: DaemonOptions) -> Result<Daemon, Refusal> {
         let cannot = |what: &str| {
             let message = format!("cannot serve the store {}: {what}", dir.display());
-            move |error: std::io::Error| Refusal::new(kind_of(&error), message).why(error.to_string())
+            move |error: std::io::Error| {
+                Refusal::new(kind_of(&error), message).why(error.to_string())
+            }
         };
         let path = dir.canonicalize().map_err(cannot("its directory"))?;
         let owner = path.metadata().map_err(cannot("its directory"))?.uid();

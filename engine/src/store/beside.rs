@@ -154,7 +154,8 @@ impl Store {
                     on(state, placed);
                 }
             };
-            let mut bases = |first: Seq| base_for(&*self.disk, &self.journal, first);
+            // Not from a state file behind that: `on` wants every event.
+            let mut bases = |first: Seq| base_for(&*self.disk, &self.journal, first.min(reached));
             fold_from(&self.journal.reader(), &mut bases, None, &mut rest)?
         };
         if state.seq >= until.number {

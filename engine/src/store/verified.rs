@@ -25,6 +25,11 @@ impl Store {
         Ok(())
     }
 
+    /// Another process may have verified meanwhile: what is known to be bad is read again at the next need.
+    pub fn verified_elsewhere(&self) {
+        *self.bad.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// The versions that are known to be bad, in journal order.
     pub(super) fn known_bad(&self) -> Arc<[BadVersion]> {
         let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,8 +1,6 @@
 //! The other side: what a command says to the daemon that serves its store.
 
-use super::message::{
-    Carried, MountPoint, Mounted, PROTOCOL, Payload, Reply, Request, Status,
-};
+use super::message::{Carried, MountPoint, Mounted, PROTOCOL, Payload, Reply, Request, Status};
 use super::session::PROGRAM;
 use super::{socket, wire};
 use std::io::{self, ErrorKind};
@@ -298,7 +296,10 @@ impl Client {
     /// [`Kind::Busy`] where files are open and `force` is not given.
     pub fn stop(self, force: bool) -> Result<(), Refusal> {
         self.well(&Request::Stop { force })?;
-        let stream = self.main.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let stream = self
+            .main
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
         // It says nothing more; the connection ends with it.
         match wire::receive(&stream, None) {
             Ok(None) => Ok(()),

@@ -128,7 +128,10 @@ fn answer(mut stream: &TcpStream, text: &impl Fn() -> String) -> io::Result<()> 
             n => request.extend_from_slice(&piece[..n]),
         }
     }
-    let line = request.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let line = request
+        .split(|byte| *byte == b'\r')
+        .next()
+        .unwrap_or_default();
     let mut words = line.split(|byte| *byte == b' ');
     let (status, kind, body) = match (words.next(), words.next()) {
         (Some(b"GET"), Some(b"/metrics")) => ("200 OK", "text/plain; version=0.0.4", text()),

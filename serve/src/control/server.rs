@@ -189,7 +189,11 @@ fn take(stream: UnixStream, shared: &Arc<Shared>) -> io::Result<()> {
         let refusal = Refusal::new(Kind::Busy, "the daemon takes no more clients")
             .why(format!("it has {count} already"))
             .next("try again when one of them has ended");
-        return wire::send(&stream, &wire::frame(&Reply::Refused(refusal.into()))?, None);
+        return wire::send(
+            &stream,
+            &wire::frame(&Reply::Refused(refusal.into()))?,
+            None,
+        );
     }
     let id = shared.next.fetch_add(1, Ordering::Relaxed);
     clients.insert(

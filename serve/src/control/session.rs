@@ -136,6 +136,7 @@ impl Session {
                 started: self.actor.started,
                 ..actor
             };
+            self.shared.live.store().verified_elsewhere();
             return Ok(Reply::Well);
         }
         let shared = Arc::clone(&self.shared);

@@ -91,10 +91,7 @@ pub(crate) fn send(
 ///
 /// # Errors
 /// `TimedOut`, also for half a frame; `FileTooLarge` for a length beyond the limit, of which nothing is read; `UnexpectedEof`.
-pub(crate) fn receive(
-    stream: &UnixStream,
-    idle: Option<Duration>,
-) -> io::Result<Option<Received>> {
+pub(crate) fn receive(stream: &UnixStream, idle: Option<Duration>) -> io::Result<Option<Received>> {
     let mut passed = None;
     let mut head = [0; 4];
     let mut got = 0;
@@ -205,11 +202,17 @@ mod tests {
         assert!(got.passed.is_some());
         match got.message::<Request>().expect("a request") {
             Request::Write { bytes, offset, .. } => {
-                assert_eq!((bytes.0.len(), bytes.0[999_999], offset), (1_000_000, 63, 9));
+                assert_eq!(
+                    (bytes.0.len(), bytes.0[999_999], offset),
+                    (1_000_000, 63, 9)
+                );
             }
             other => panic!("{other:?}"),
         }
-        assert!(receive(&b, None).expect("read").is_none(), "the peer is gone");
+        assert!(
+            receive(&b, None).expect("read").is_none(),
+            "the peer is gone"
+        );
     }
 
     #[test]
