@@ -19,11 +19,11 @@ pub(crate) struct Actors {
 }
 
 impl Actors {
-    /// The process that makes a request.
-    pub(crate) fn caller(&self, pid: u32, uid: u32) -> Arc<Actor> {
+    /// The process that makes a request; the kernel names the thread.
+    pub(crate) fn caller(&self, thread: u32, uid: u32) -> Arc<Actor> {
         let now = Instant::now();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, actor)) = seen.get(&(pid, uid))
+        if let Some((at, actor)) = seen.get(&(thread, uid))
             && now.duration_since(*at) < REMEMBERED
         {
             return actor.clone();
@@ -31,9 +31,10 @@ impl Actors {
         if seen.len() >= MOST {
             seen.clear();
         }
+        let pid = process_of(thread).unwrap_or(thread);
         let (name, started) = process(pid).unwrap_or_else(|| ("?".into(), 0));
         let actor = Arc::new(actor(Grade::Caller, pid, uid, started, name));
-        seen.insert((pid, uid), (now, actor.clone()));
+        seen.insert((thread, uid), (now, actor.clone()));
         actor
     }
 }
@@ -79,6 +80,15 @@ fn actor(grade: Grade, pid: u32, uid: u32, started: u64, name: String) -> Actor 
     }
 }
 
+/// The process that a thread belongs to.
+fn process_of(thread: u32) -> Option<u32> {
+    let status = std::fs::read(format!("/proc/{thread}/status")).ok()?;
+    let row = status
+        .split(|b| *b == b'\n')
+        .find_map(|row| row.strip_prefix(b"Tgid:"))?;
+    std::str::from_utf8(row).ok()?.trim().parse().ok()
+}
+
 /// Name and start time of a process; `None` where it is gone.
 fn process(pid: u32) -> Option<(String, u64)> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
@@ -102,6 +112,17 @@ mod tests {
         assert_ne!(actor.name, "?");
         assert!(actor.started > 0);
         assert_eq!((actor.uid, actor.grade), (7, Grade::Caller));
+    }
+
+    #[test]
+    fn a_thread_is_its_process() {
+        let thread = std::thread::spawn(|| {
+            let thread = rustix::thread::gettid().as_raw_nonzero().get();
+            (thread, process_of(u32::try_from(thread).unwrap()))
+        });
+        let (thread, process) = thread.join().unwrap();
+        assert_eq!(process, Some(std::process::id()));
+        assert_ne!(u32::try_from(thread), Ok(std::process::id()));
     }
 
     #[test]

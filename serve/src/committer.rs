@@ -171,9 +171,8 @@ impl Shared {
         }
         let begun = Instant::now();
         let outcome = self.store.sync();
-        if !nothing_new {
-            self.metrics.flushed(begun.elapsed(), waiting.len() as u64);
-        }
+        let flush = (!nothing_new).then(|| begun.elapsed());
+        self.metrics.flushed(flush, waiting.len() as u64);
         match &outcome {
             Ok(()) => self.flushed.store(placed, Ordering::Relaxed),
             // The journal has said so already; whoever waits is told.

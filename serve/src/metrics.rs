@@ -151,6 +151,10 @@ pub struct Figures {
     pub largest_group: u64,
     /// Writes answered late because too much was not flushed.
     pub held_back: u64,
+    /// Files and directories that the kernel holds, over all mounts.
+    pub nodes: u64,
+    /// Files and directories that are open, over all mounts.
+    pub handles: u64,
     /// The slowest operations of late, newest first.
     pub slow: Vec<SlowFigures>,
 }
@@ -221,19 +225,22 @@ impl Metrics {
         self.held_back.fetch_add(1, Relaxed);
     }
 
-    /// The journal was flushed for a group of so many requests.
-    pub(crate) fn flushed(&self, took: Duration, group: u64) {
+    /// A group of so many requests was answered, after a flush where there was anything to flush.
+    pub(crate) fn flushed(&self, took: Option<Duration>, group: u64) {
+        self.grouped.fetch_add(group, Relaxed);
+        let Some(took) = took else {
+            return;
+        };
         self.flushes.fetch_add(1, Relaxed);
         self.flush_nanos.fetch_add(nanos(took), Relaxed);
         let micros = took.as_micros().max(1).ilog2() as usize;
         let bucket = (micros + 1).saturating_sub(4).min(BUCKETS - 1);
         self.flush_buckets[bucket].fetch_add(1, Relaxed);
-        self.grouped.fetch_add(group, Relaxed);
         self.largest_group.fetch_max(group, Relaxed);
     }
 
-    /// All figures now; `path` finds the path of a file.
-    pub fn figures(&self, path: impl Fn(VolumeId, Ino) -> Option<Vec<u8>>) -> Figures {
+    /// All figures now but those of mounts; `path` finds the path of a file.
+    pub(crate) fn figures(&self, path: impl Fn(VolumeId, Ino) -> Option<Vec<u8>>) -> Figures {
         let slow: Vec<Slow> = {
             let kept = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
             kept.iter().rev().cloned().collect()
@@ -258,6 +265,8 @@ impl Metrics {
             grouped: self.grouped.load(Relaxed),
             largest_group: self.largest_group.load(Relaxed),
             held_back: self.held_back.load(Relaxed),
+            nodes: 0,
+            handles: 0,
             slow: slow
                 .into_iter()
                 .map(|slow| SlowFigures {
@@ -346,6 +355,18 @@ impl Figures {
             "Writes answered late because too much was unflushed.",
             &one(self.held_back),
         );
+        family(
+            "nodes",
+            "gauge",
+            "Files and directories that the kernel holds.",
+            &one(self.nodes),
+        );
+        family(
+            "handles",
+            "gauge",
+            "Open files and directories.",
+            &one(self.handles),
+        );
         let _ = writeln!(text, "# HELP strand_flush_seconds Flushes of the journal.");
         let _ = writeln!(text, "# TYPE strand_flush_seconds histogram");
         let mut below = 0;
@@ -376,7 +397,7 @@ mod tests {
     fn a_flush_falls_into_the_bucket_below_its_edge() {
         let metrics = Metrics::default();
         for micros in [0, 15, 16, 31, 32, 1 << 40] {
-            metrics.flushed(Duration::from_micros(micros), 1);
+            metrics.flushed(Some(Duration::from_micros(micros)), 1);
         }
         let figures = metrics.figures(|_, _| None);
         assert_eq!(figures.flush_buckets[..3], [2, 2, 1]);

@@ -172,15 +172,15 @@ impl Requests {
         let (begun, caller) = (Instant::now(), self.caller(request));
         let mounted = self.mounted.clone();
         let then: Then = Box::new(move |durable| {
+            mounted.core.metrics.answered(op, begun, !durable, || {
+                let (_, ino) = mounted.parts(node.0);
+                (mounted.volume(), ino, caller.actor.clone())
+            });
             if durable {
                 reply.ok();
             } else {
                 reply.error(Errno::EIO);
             }
-            mounted.core.metrics.answered(op, begun, !durable, || {
-                let (_, ino) = mounted.parts(node.0);
-                (mounted.volume(), ino, caller.actor.clone())
-            });
         });
         self.mounted.core.committer.after_flush(then);
     }
@@ -553,6 +553,10 @@ impl Filesystem for Requests {
         _datasync: bool,
         reply: ReplyEmpty,
     ) {
+        if self.mounted.is_handing_over(request.pid()) {
+            reply.ok(); // mapped pages are here now: that was all it wanted
+            return;
+        }
         self.after_flush(Op::Fsync, request, node, reply);
     }
 

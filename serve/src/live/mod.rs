@@ -1,15 +1,18 @@
 //! A store in live use: one place through which mounts and the control socket reach it, so that what one does the other's caches follow.
 
+mod caches;
+mod gated;
+mod hand_over;
 mod mounts;
 mod obstacles;
 
 use crate::core::Core;
-use crate::metrics::{Figures, Metrics};
+use crate::metrics::{Figures, Metrics, Op};
 use mounts::Mounts;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use strand_engine::{Actor, Command, Done, Error, Ino, Seq, Source, Store, VolumeId};
 
 /// How a store is used live.
@@ -129,9 +132,15 @@ impl Live {
     /// All figures at this moment, slow operations with the paths of their files.
     #[must_use]
     pub fn figures(&self) -> Figures {
-        self.core
+        let mut figures = self
+            .core
             .metrics
-            .figures(|volume, ino| self.core.store.live(volume)?.path_of(ino))
+            .figures(|volume, ino| self.core.store.live(volume)?.path_of(ino));
+        for mount in self.mounts.all() {
+            figures.nodes += mount.mounted.nodes.len() as u64;
+            figures.handles += mount.mounted.handles.counts().1;
+        }
+        figures
     }
 
     fn directory(&self) -> Option<&Path> {
@@ -144,8 +153,22 @@ impl Live {
     /// # Errors
     /// As [`Store::run`]; [`Kind::Busy`] where open write handles stand in the way and `force` is not given.
     pub fn run(&self, actor: &Actor, command: Command, force: Force) -> Result<Done, Error> {
-        let _ = force;
-        self.core.store.run(actor, command)
+        let begun = Instant::now();
+        self.hand_over(&command);
+        let outcome = if gated::swaps(&command) {
+            self.swap(actor, command, force)
+        } else {
+            self.core
+                .store
+                .run(actor, command)
+                .inspect(|done| self.touched(&done.events))
+        };
+        self.core
+            .metrics
+            .answered(Op::Command, begun, outcome.is_err(), || {
+                (VolumeId(0), Ino(0), Arc::new(actor.clone()))
+            });
+        outcome
     }
 
     /// Carries out a command on files; not durable until [`Live::sync`].
@@ -153,7 +176,10 @@ impl Live {
     /// # Errors
     /// As [`Store::submit`].
     pub fn submit(&self, actor: &Actor, command: Command) -> Result<Done, Error> {
-        self.core.store.submit(actor, command)
+        let done = self.core.store.submit(actor, command)?;
+        self.core.committer.note(0);
+        self.touched(&done.events);
+        Ok(done)
     }
 
     /// Writes bytes; not durable until [`Live::sync`].
@@ -168,7 +194,10 @@ impl Live {
         offset: u64,
         data: &[u8],
     ) -> Result<Done, Error> {
-        self.core.store.write(actor, volume, ino, offset, data)
+        let done = self.core.store.write(actor, volume, ino, offset, data);
+        self.core.committer.note(data.len() as u64);
+        self.rewritten(volume, ino);
+        done
     }
 
     /// Sets a file's size; not durable until [`Live::sync`].
@@ -182,7 +211,10 @@ impl Live {
         ino: Ino,
         size: u64,
     ) -> Result<Done, Error> {
-        self.core.store.truncate(actor, volume, ino, size)
+        let done = self.core.store.truncate(actor, volume, ino, size)?;
+        self.core.committer.note(0);
+        self.rewritten(volume, ino);
+        Ok(done)
     }
 
     /// Punches a hole; not durable until [`Live::sync`].
@@ -197,7 +229,10 @@ impl Live {
         offset: u64,
         length: u64,
     ) -> Result<Done, Error> {
-        self.core.store.punch(actor, volume, ino, offset, length)
+        let done = self.core.store.punch(actor, volume, ino, offset, length)?;
+        self.core.committer.note(0);
+        self.rewritten(volume, ino);
+        Ok(done)
     }
 
     /// Makes everything durable that was carried out so far; gives the position up to which it is.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -29,6 +30,8 @@ pub(crate) struct Mount {
     over: Mutex<bool>,
     ended: Condvar,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// A hand-over of mapped pages runs.
+    pub(crate) handing_over: AtomicBool,
 }
 
 /// All mounts, by path.
@@ -74,7 +77,7 @@ impl Mount {
 }
 
 impl Mounts {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Arc<Mount>>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Arc<Mount>>> {
         self.by_path.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -120,6 +123,7 @@ impl Live {
             over: Mutex::new(false),
             ended: Condvar::new(),
             thread: Mutex::default(),
+            handing_over: AtomicBool::new(false),
         });
         {
             let mut by_path = self.mounts.lock();

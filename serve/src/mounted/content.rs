@@ -129,6 +129,9 @@ impl Mounted {
         let Some(handle) = self.handles.close(handle) else {
             return;
         };
+        if handle.writes {
+            self.note_closed(handle.ino);
+        }
         self.let_go(&handle);
     }
 
@@ -203,6 +206,9 @@ impl Mounted {
         kill: bool,
     ) -> Answer<bool> {
         let (handle, volume, _gate) = self.writer(handle)?;
+        if written_back {
+            self.note_mapped(handle.ino);
+        }
         let holders = (written_back || caller.pid == 0).then(|| self.holders_of(handle.ino));
         let actor = holders.as_ref().unwrap_or(&caller.actor);
         let what = if kill {

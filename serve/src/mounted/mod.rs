@@ -14,7 +14,9 @@ use crate::errno::{Answer, errno};
 use crate::handles::Handles;
 use crate::nodes::{self, Nodes, OWN, ROOT, VIRTUAL, parts};
 use rustix::io::Errno;
-use std::sync::{Arc, PoisonError, RwLockReadGuard};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLockReadGuard};
 use strand_engine::{Actor, Body, Fileset, Ino, Inode, Source, VolumeId};
 
 /// What a mount shows.
@@ -37,6 +39,10 @@ pub(crate) struct Mounted {
     pub(crate) base: Base,
     pub(crate) nodes: Nodes,
     pub(crate) handles: Handles,
+    /// Files open for writing of which the kernel once wrote mapped pages back.
+    mapped: Mutex<BTreeSet<Ino>>,
+    /// The thread that makes the kernel hand over mapped pages; 0: none.
+    pub(crate) handing_over: AtomicU32,
 }
 
 /// Who asks.
@@ -86,6 +92,8 @@ impl Mounted {
             base,
             nodes: Nodes::default(),
             handles: Handles::default(),
+            mapped: Mutex::default(),
+            handing_over: AtomicU32::new(0),
         };
         mounted.nodes.learn(ROOT);
         Ok(mounted)
@@ -174,6 +182,38 @@ impl Mounted {
             tree.inode(ino).map(|inode| self.attr_of(view, ino, inode))
         })?;
         found.or_else(|| self.nodes.gone(node)).ok_or(Errno::STALE)
+    }
+
+    /// Says whether a request comes from the thread that makes the kernel hand over mapped pages.
+    pub(crate) fn is_handing_over(&self, thread: u32) -> bool {
+        thread != 0 && self.handing_over.load(Ordering::Relaxed) == thread
+    }
+
+    /// Files that may have mapped pages which are not written back, as far as that can be known: all that are open for writing where those are
+    /// few, else those of which pages were written back before.
+    pub(crate) fn perhaps_mapped(&self, few: usize) -> BTreeSet<Ino> {
+        let open = self.handles.all();
+        let writers = open.iter().filter(|h| h.view == OWN && h.writes);
+        let writers: BTreeSet<Ino> = writers.map(|h| h.ino).collect();
+        if writers.len() <= few {
+            return writers;
+        }
+        let mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
+        mapped.intersection(&writers).copied().collect()
+    }
+
+    /// The kernel wrote mapped pages of a file back.
+    fn note_mapped(&self, ino: Ino) {
+        let mut mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
+        mapped.insert(ino);
+    }
+
+    /// A handle for writing was closed: with the last one a file is not mapped any more.
+    fn note_closed(&self, ino: Ino) {
+        let mut mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
+        if mapped.contains(&ino) && !self.handles.all().iter().any(|h| h.writes && h.ino == ino) {
+            mapped.remove(&ino);
+        }
     }
 
     /// The target of a symbolic link.

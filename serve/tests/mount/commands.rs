@@ -1,0 +1,84 @@
+//! Changes that come by commands are seen through the mount at once.
+
+use crate::setting::{me, setting};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use strand_engine::{Command, NewBody, SetAttributes};
+
+#[test]
+fn what_a_command_does_the_mount_shows() {
+    let Some(s) = setting() else { return };
+    fs::write(s.at.join("f"), b"one").unwrap();
+    assert_eq!(fs::read(s.at.join("f")).unwrap(), b"one");
+    assert!(!s.at.join("g").exists()); // remembered as missing
+    let (live, volume) = (s.live(), s.volume);
+    let tree = live.store().live(volume).unwrap();
+    let (root, ino) = (tree.root, tree.lookup(b"f").unwrap());
+
+    live.write(&me(), volume, ino, 0, b"longer").unwrap();
+    assert_eq!(fs::read(s.at.join("f")).unwrap(), b"longer");
+    live.truncate(&me(), volume, ino, 2).unwrap();
+    assert_eq!(fs::read(s.at.join("f")).unwrap(), b"lo");
+    live.punch(&me(), volume, ino, 0, 1).unwrap();
+    assert_eq!(fs::read(s.at.join("f")).unwrap(), b"\0o");
+
+    let create = Command::Create {
+        volume,
+        dir: root,
+        name: b"g"[..].into(),
+        body: NewBody::File,
+        mode: 0o600,
+        uid: 0,
+        gid: 0,
+    };
+    live.submit(&me(), create).unwrap();
+    assert_eq!(fs::read(s.at.join("g")).unwrap(), b"");
+    let rename = Command::Rename {
+        volume,
+        from_dir: root,
+        from_name: b"f"[..].into(),
+        to_dir: root,
+        to_name: b"g"[..].into(),
+        no_replace: false,
+        exchange: false,
+    };
+    live.submit(&me(), rename).unwrap();
+    assert!(!s.at.join("f").exists());
+    assert_eq!(fs::read(s.at.join("g")).unwrap(), b"\0o");
+    let set = SetAttributes {
+        mode: Some(0o640),
+        ..SetAttributes::default()
+    };
+    live.submit(&me(), Command::SetAttributes { volume, ino, set })
+        .unwrap();
+    let mode = fs::metadata(s.at.join("g")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o640);
+    let unlink = Command::Unlink {
+        volume,
+        dir: root,
+        name: b"g"[..].into(),
+        dir_wanted: false,
+    };
+    live.submit(&me(), unlink).unwrap();
+    assert!(!s.at.join("g").exists());
+    assert_eq!(fs::read_dir(&s.at).unwrap().count(), 0);
+}
+
+#[test]
+fn operations_are_counted() {
+    let Some(s) = setting() else { return };
+    fs::write(s.at.join("f"), vec![7; 10_000]).unwrap();
+    fs::File::open(s.at.join("f")).unwrap().sync_all().unwrap();
+    let _ = fs::remove_dir(s.at.join("f"));
+    let figures = s.live().figures();
+    let count = |name: &str| {
+        let found = figures.ops.iter().find(|op| op.name == name);
+        found.map_or(0, |op| op.count)
+    };
+    assert_eq!((count("create"), count("fsync")), (1, 1));
+    assert_eq!(figures.written_bytes, 10_000);
+    assert!(figures.flushes >= 1 && figures.nodes >= 2);
+    let text = figures.prometheus();
+    assert!(text.contains("strand_operations_total{op=\"create\"} 1\n"));
+    assert!(text.contains("strand_written_bytes_total 10000\n"));
+}

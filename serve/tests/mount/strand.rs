@@ -1,0 +1,105 @@
+//! `.strand/`: yesterday's files with `cp`.
+
+use crate::setting::{me, setting};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, SystemTime};
+use strand_engine::Command;
+use strand_serve::Force;
+
+fn names(path: &std::path::Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(path)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn checkpoints_are_directories_that_nobody_lists_or_changes() {
+    let Some(s) = setting() else { return };
+    let run = |command| s.live().run(&me(), command, Force::No).unwrap();
+    let take = |name: &str, nomount| {
+        run(Command::CheckpointCreate {
+            name: Some(name.into()),
+            volumes: vec![s.volume],
+            nomount,
+            removable: false,
+            note: String::new(),
+        });
+    };
+    fs::create_dir(s.at.join("d")).unwrap();
+    fs::write(s.at.join("d/f"), b"one").unwrap();
+    take("first", false);
+    fs::write(s.at.join("d/f"), b"two").unwrap();
+    take("secret", true);
+
+    let strand = s.at.join(".strand");
+    assert_eq!(names(&s.at), ["d"]);
+    assert_eq!(names(&strand), ["at", "first"]);
+    assert_eq!(names(&strand.join("first")), ["d"]);
+    assert_eq!(fs::read(strand.join("first/d/f")).unwrap(), b"one");
+    fs::copy(strand.join("first/d/f"), s.at.join("copy")).unwrap();
+    assert_eq!(fs::read(s.at.join("copy")).unwrap(), b"one");
+    let live = fs::metadata(s.at.join("d/f")).unwrap();
+    let image = fs::metadata(strand.join("first/d/f")).unwrap();
+    assert_eq!((image.uid(), image.mode()), (live.uid(), live.mode()));
+    assert_ne!(image.ino(), live.ino());
+
+    let kind = |outcome: std::io::Result<()>| outcome.unwrap_err().raw_os_error().unwrap();
+    let no = strand.join("first/d/f");
+    assert_eq!(kind(fs::write(&no, b"no")), libc::EROFS);
+    assert_eq!(kind(fs::remove_file(&no)), libc::EROFS);
+    assert_eq!(kind(fs::create_dir(strand.join("x"))), libc::EROFS);
+    assert_eq!(kind(fs::create_dir(&strand)), libc::EEXIST);
+    assert_eq!(kind(fs::remove_dir(&strand)), libc::EPERM);
+    assert_eq!(kind(fs::rename(s.at.join("d"), &strand)), libc::EPERM);
+    assert_eq!(kind(fs::rename(&strand, s.at.join("e"))), libc::EPERM);
+    assert_eq!(kind(fs::rename(&no, s.at.join("e"))), libc::EROFS);
+    assert_eq!(kind(fs::hard_link(&no, s.at.join("e"))), libc::EXDEV);
+    assert_eq!(
+        kind(fs::read_dir(strand.join("secret")).map(drop)),
+        libc::EACCES
+    );
+    assert!(!strand.join("third").exists());
+
+    // Names come and go with the commands.
+    take("third", false);
+    assert_eq!(fs::read(strand.join("third/d/f")).unwrap(), b"two");
+    let id = s
+        .live()
+        .store()
+        .state()
+        .checkpoint_named("first")
+        .unwrap()
+        .id;
+    run(Command::CheckpointRemove { checkpoint: id });
+    assert!(!strand.join("first").exists());
+    assert_eq!(names(&strand), ["at", "third"]);
+}
+
+#[test]
+fn any_time_and_position_can_be_visited() {
+    let Some(s) = setting() else { return };
+    fs::write(s.at.join("f"), b"early").unwrap();
+    let position = s.live().store().state().boundary;
+    let early = SystemTime::now();
+    std::thread::sleep(Duration::from_millis(20));
+    fs::write(s.at.join("f"), b"late").unwrap();
+    let since = early.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let time = jiff::Timestamp::from_nanosecond(i128::try_from(since.as_nanos()).unwrap()).unwrap();
+    let at = s.at.join(".strand/at");
+    assert_eq!(fs::read(at.join(format!("{time}/f"))).unwrap(), b"early");
+    assert_eq!(
+        fs::read(at.join(format!("seq:{position}/f"))).unwrap(),
+        b"early"
+    );
+    for missing in ["seq:0", "seq:999999999", "2100-01-01T00:00:00Z", "nonsense"] {
+        let error = fs::read_dir(at.join(missing)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{missing}");
+    }
+    assert_eq!(names(&at), Vec::<String>::new());
+    assert_eq!(fs::read(s.at.join("f")).unwrap(), b"late");
+}
