@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,10 +80,12 @@ impl FileDisk {
 impl Disk for FileDisk {
     fn create(&self, path: &str, len: u64) -> io::Result<Arc<dyn DiskFile>> {
         let full = self.path(path);
+        // Others may pass through the directory of a store that is served: what lies in it is the owner's alone.
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create_new(true)
+            .mode(0o600)
             .open(&full)?;
         if let Err(error) = allocate(&file, len) {
             fs::remove_file(&full)?;

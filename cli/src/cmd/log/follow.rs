@@ -19,7 +19,8 @@ const POLL: Timespec = Timespec {
 /// Rows that it shows first.
 const FOLLOWED: usize = 10;
 
-/// Follows the journal: a reader's lock is taken for a moment at a time, so that writers get in between.
+/// Follows the journal: at rest a reader's lock is taken for a moment at a time, so that writers get in between; beside a daemon the
+/// store stays open and folds only what is new.
 pub(super) fn follow(
     context: &mut Context,
     store: Opened,
@@ -40,19 +41,23 @@ pub(super) fn follow(
         event_line(context, row)?;
     }
     context.out.flush()?;
-    drop(store);
+    let mut beside = Some(store).filter(|store| store.daemon().is_some());
     while !interrupt::asked() {
         wait()?;
-        let store = context.read()?;
+        let store = match beside.take() {
+            Some(store) if store.look_again().is_ok() => store,
+            // At rest, or the daemon has ended.
+            _ => context.read()?,
+        };
         let now = store.state().seq;
-        if now == last {
-            continue;
+        if now != last {
+            for row in events_after(&store, filter, last)? {
+                event_line(context, &row?)?;
+            }
+            context.out.flush()?;
+            last = now;
         }
-        for row in events_after(&store, filter, last)? {
-            event_line(context, &row?)?;
-        }
-        context.out.flush()?;
-        last = now;
+        beside = Some(store).filter(|store| store.daemon().is_some());
     }
     Err(Failure::Said(Kind::Interrupted.exit_code()))
 }
