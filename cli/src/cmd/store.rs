@@ -4,7 +4,7 @@ mod condition;
 
 pub(crate) use condition::health;
 
-use super::volume;
+use super::{served, volume};
 use crate::args::store::{Demo, Init};
 use crate::context::{Context, inside_store};
 use crate::demo::DemoOptions;
@@ -232,6 +232,7 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
     let state = store.state();
     let (space, (well, health)) = (store.journal().space(), health(&store));
     let verified = Verified::of(&store);
+    let served = served::of(&store)?;
     let path = context.store_path()?.display().to_string();
     let last = state.checkpoints.values().next_back();
     let undo = state.changes.iter().rev().find(|c| c.undone.is_none());
@@ -241,16 +242,23 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
             .values()
             .map(|v| volume::as_json(&state, v))
             .collect();
-        context.out.object(json!({
+        let mut object = json!({
             "store": path, "healthy": well, "health": health, "used_bytes": space.used_bytes,
             "free_bytes": store.writable_bytes(), "full": store.writable_bytes() == 0, "last_verify": verified.json(), "capacity": space.capacity, "position": state.boundary, "time": units::json_time(state.time), "volumes": volumes,
             "last_checkpoint": last.map(|c| json!({"name": c.name.as_ref(), "seq": c.seq, "time": units::json_time(c.time)})),
             "undo": undo.map(|c| json!({"seq": c.seq, "what": change(&state, c)})),
-        }))?;
+        });
+        if let Some(status) = &served {
+            object["served"] = served::as_json(status);
+        }
+        context.out.object(object)?;
         return ended(well);
     }
     let health = context.out.tinted(well, &health);
     context.out.line(format!("store     {path}: {health}"))?;
+    if let Some(status) = &served {
+        served::lines(context, status)?;
+    }
     let of = space
         .capacity
         .map_or_else(String::new, |c| format!(" of {}", units::size(c)));
@@ -285,6 +293,9 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
     } else {
         context.out.line("")?;
         status_table(&state).print(&mut context.out)?;
+    }
+    if let Some(status) = &served {
+        served::mounts(context, status)?;
     }
     ended(well)
 }
