@@ -4,6 +4,7 @@ use crate::actors::Actors;
 use crate::committer::Committer;
 use crate::live::LiveOptions;
 use crate::metrics::Metrics;
+use crate::settler::Settler;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use strand_engine::{Store, VolumeId};
@@ -11,8 +12,9 @@ use strand_engine::{Store, VolumeId};
 /// A store and what runs beside it.
 #[derive(Debug)]
 pub(crate) struct Core {
-    // Before the store: it must let go of it first.
+    // Before the store: they must let go of it first.
     pub(crate) committer: Committer,
+    pub(crate) settler: Settler,
     pub(crate) store: Arc<Store>,
     pub(crate) options: LiveOptions,
     pub(crate) metrics: Arc<Metrics>,
@@ -30,6 +32,7 @@ impl Core {
         let metrics = Arc::new(Metrics::default());
         Self {
             committer: Committer::start(store.clone(), metrics.clone(), options.commit_every),
+            settler: Settler::start(store.clone()),
             store,
             options,
             metrics,

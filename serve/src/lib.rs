@@ -14,6 +14,7 @@ mod metrics;
 mod mounted;
 pub mod mountinfo;
 mod nodes;
+mod settler;
 
 pub use live::{Force, Live, LiveOptions, MountInfo, MountRequest};
 pub use metrics::{Figures, Metrics, Op, OpFigures, SlowFigures};

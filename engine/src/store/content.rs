@@ -9,9 +9,12 @@ use crate::ids::{Ino, VolumeId};
 use crate::refusal::{Kind, Refusal};
 use crate::state::FileBody;
 use crate::views::Views;
-use strand_journal::{BLOCK_SIZE, Block};
+use std::sync::Arc;
+use strand_journal::{BLOCK_SIZE, Block, Slab};
 
 const ZERO: [u8; BLOCK_SIZE] = [0; BLOCK_SIZE];
+/// From so many whole blocks on a write has them hashed together.
+const MANY_BLOCKS: usize = 8;
 
 /// What a partial write found where it goes: the size, and the versions of the first and last block.
 type Edges = (u64, [Option<BlockRef>; 2]);
@@ -85,8 +88,16 @@ impl Store {
                 Some(self.edges(&self.lock(), volume, ino, first, last)?)
             };
             let mut blocks = Vec::with_capacity(data.len() / BLOCK_SIZE + 2);
+            let mut many = many_whole(offset, data);
             for block in first..=last {
-                blocks.push(self.merged(block, offset, data, edges.as_ref(), first)?);
+                if many.as_ref().is_some_and(|(start, _)| *start == block)
+                    && let Some((_, mut run)) = many.take()
+                {
+                    blocks.append(&mut run);
+                }
+                if first + (blocks.len() as u64) <= block {
+                    blocks.push(self.merged(block, offset, data, edges.as_ref(), first)?);
+                }
             }
             let mut inner = self.lock();
             if let Some(seen) = &edges
@@ -434,6 +445,25 @@ impl Store {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The whole blocks of a long write, from the first one on: hashed side by side, in memory that the journal writes from. `None` stands for
+/// zeros.
+fn many_whole(offset: u64, data: &[u8]) -> Option<(u64, Vec<Option<Block>>)> {
+    let head = usize::try_from(offset.next_multiple_of(BLOCK) - offset).ok()?;
+    let (blocks, _) = data.get(head..)?.as_chunks::<BLOCK_SIZE>();
+    if blocks.len() < MANY_BLOCKS {
+        return None;
+    }
+    let mut slab = Slab::new(blocks.len());
+    slab.bytes_mut().copy_from_slice(blocks.as_flattened());
+    let slab = Arc::new(slab);
+    let filled: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i] != ZERO).collect();
+    let mut content = vec![None; blocks.len()];
+    for (&index, block) in filled.iter().zip(Block::of_slab(&slab, &filled)) {
+        content[index] = Some(block);
+    }
+    Some((offset.div_ceil(BLOCK), content))
 }
 
 /// The runs of a write: data with its payload, zeros where something is mapped. Zeros over a hole are nothing at all.

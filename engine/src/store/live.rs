@@ -50,12 +50,6 @@ impl Store {
         Ok(there)
     }
 
-    /// Blocks of data that can still be written before the store says that it is full.
-    #[must_use]
-    pub fn writable_blocks(&self) -> u64 {
-        self.usable_blocks().saturating_sub(self.reserve_blocks)
-    }
-
     /// The first step of [`Store::run`]: the states that a command goes back to, folded. May take as long as the history is, and flushes.
     ///
     /// # Errors

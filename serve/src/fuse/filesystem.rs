@@ -470,11 +470,12 @@ impl Filesystem for Requests {
         reply: ReplyData,
     ) {
         let begun = Instant::now();
-        let bytes = self.mounted.read(handle.0, offset, size as usize);
-        match self.done(Op::Read, begun, request, node, bytes) {
-            Ok(bytes) => reply.data(&bytes),
-            Err(error) => reply.error(error),
-        }
+        self.mounted.read(handle.0, offset, size as usize, |bytes| {
+            match self.done(Op::Read, begun, request, node, bytes) {
+                Ok(bytes) => reply.data(bytes),
+                Err(error) => reply.error(error),
+            }
+        });
     }
 
     fn write(

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use strand_engine::{Actor, Command, Done, Error, Ino, Seq, Source, Store, VolumeId};
+use strand_engine::{Actor, Block, Command, Done, Error, Ino, Seq, Source, Store, VolumeId};
 
 /// How a store is used live.
 #[derive(Clone, Debug)]
@@ -182,6 +182,24 @@ impl Live {
         Ok(done)
     }
 
+    /// As [`Live::submit`], with the payload blocks that a write or a truncation needs, in order.
+    ///
+    /// # Errors
+    /// As [`Store::submit_with`].
+    pub fn submit_with(
+        &self,
+        actor: &Actor,
+        command: Command,
+        payload: &[Block],
+    ) -> Result<Done, Error> {
+        let done = self.core.store.submit_with(actor, command, payload)?;
+        self.core
+            .committer
+            .note(payload.len() as u64 * strand_engine::BLOCK);
+        self.touched(&done.events);
+        Ok(done)
+    }
+
     /// Writes bytes; not durable until [`Live::sync`].
     ///
     /// # Errors
@@ -257,9 +275,12 @@ impl Live {
         };
         match Arc::try_unwrap(core) {
             Ok(Core {
-                committer, store, ..
+                committer,
+                settler,
+                store,
+                ..
             }) => {
-                drop(committer);
+                drop((committer, settler));
                 match Arc::try_unwrap(store) {
                     Ok(store) => store.close(),
                     Err(store) => store.sync(),

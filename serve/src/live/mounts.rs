@@ -8,6 +8,7 @@ use crate::mounted::Mounted;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,6 +18,9 @@ use strand_engine::{Kind, Refusal, Source, VolumeId};
 
 /// How long an ending waits for a mount whose files somebody keeps open.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
+
+/// How far the kernel reads ahead, in KiB.
+const READ_AHEAD_KIB: u32 = 1024;
 
 /// A mount of this store.
 #[derive(Debug)]
@@ -161,6 +165,7 @@ impl Live {
                 // Nobody needs them before: commands find the mount, and no cache to tell, as long as the kernel has asked nothing.
                 let _ = mount.caches.set(session.caches);
                 *mount.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.thread);
+                read_ahead(&mount.path);
                 tracing::info!(path = %mount.path.display(), label = mount.label, "mounted");
                 Ok(info(&mount))
             }
@@ -273,6 +278,19 @@ impl Live {
                 tracing::error!(path = %mount.path.display(), "a mount's thread had died");
             }
         }
+    }
+}
+
+/// Lets the kernel read further ahead than it would by itself: one request then brings 1 MiB instead of 128 KiB. Only root may say so.
+fn read_ahead(path: &Path) {
+    let set = std::fs::metadata(path).and_then(|metadata| {
+        let device = metadata.dev();
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+        let knob = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+        std::fs::write(knob, READ_AHEAD_KIB.to_string())
+    });
+    if let Err(error) = set {
+        tracing::debug!(%error, "the kernel reads ahead as far as it likes");
     }
 }
 

@@ -179,7 +179,7 @@ impl Mounted {
         let store = &self.core.store;
         let space = store.journal().space();
         let used = space.used_bytes / BLOCK;
-        let free = store.writable_blocks();
+        let free = store.writable_bytes() / BLOCK;
         let blocks = match space.capacity {
             Some(capacity) => capacity / BLOCK,
             None => used + space.free_blocks,

@@ -6,6 +6,7 @@ use crate::errno::{Answer, errno};
 use crate::handles::Handle;
 use crate::nodes::OWN;
 use rustix::io::Errno;
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use strand_engine::{
@@ -21,6 +22,11 @@ const CAPABILITY: &[u8] = b"security.capability";
 /// keeps others waiting long.
 const COPY_SHARED_BYTES: u64 = 128 << 20;
 const COPY_BYTES: u64 = 8 << 20;
+
+thread_local! {
+    /// What a thread reads into: the kernel asks for at most 1 MiB at once.
+    static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// An opened file.
 #[derive(Debug)]
@@ -175,23 +181,39 @@ impl Mounted {
         Ok((handle, volume, gate))
     }
 
-    /// Reads bytes; fewer at the end of the file.
-    pub(crate) fn read(&self, handle: u64, offset: u64, size: usize) -> Answer<Vec<u8>> {
+    /// Reads bytes and hands them on; fewer at the end of the file.
+    pub(crate) fn read<R>(
+        &self,
+        handle: u64,
+        offset: u64,
+        size: usize,
+        then: impl FnOnce(Answer<&[u8]>) -> R,
+    ) -> R {
+        BYTES.with_borrow_mut(|bytes| {
+            let got = self.read_into(handle, offset, size, bytes);
+            then(got.map(|got| &bytes[..got]))
+        })
+    }
+
+    fn read_into(
+        &self,
+        handle: u64,
+        offset: u64,
+        size: usize,
+        bytes: &mut Vec<u8>,
+    ) -> Answer<usize> {
         let handle = self.handle(handle)?;
         let tree = self.tree(handle.view)?;
-        let length = match tree.inode(handle.ino) {
-            Some(inode) => inode.size().saturating_sub(offset),
-            None => return Err(Errno::STALE),
-        };
-        let mut bytes = vec![0; size.min(usize::try_from(length).unwrap_or(usize::MAX))];
+        if bytes.len() < size {
+            bytes.resize(size, 0);
+        }
         let got = self
             .core
             .store
-            .read(&tree, handle.ino, offset, &mut bytes)
+            .read(&tree, handle.ino, offset, &mut bytes[..size])
             .map_err(|e| stale_errno(&e))?;
-        bytes.truncate(got);
         self.core.metrics.read(got as u64);
-        Ok(bytes)
+        Ok(got)
     }
 
     /// Writes bytes. `written_back` says that the kernel wrote mapped pages: nobody knows who changed them. True where so much is

@@ -141,12 +141,12 @@ impl Mounted {
                 .look(*volume, |v| at(&v.live))
                 .map_err(|e| errno(&e)),
             (Base::Frozen { tree, .. }, OWN) => {
-                self.core.store.journal().health().map_err(|_| Errno::IO)?;
+                self.core.store.health().map_err(|e| errno(&e))?;
                 Ok(at(tree))
             }
             (_, view) => {
                 let tree = self.nodes.tree(view).ok_or(Errno::STALE)?;
-                self.core.store.journal().health().map_err(|_| Errno::IO)?;
+                self.core.store.health().map_err(|e| errno(&e))?;
                 Ok(at(&tree))
             }
         }

@@ -78,6 +78,7 @@ impl Mounted {
 
     fn checkpoint(&self, name: &[u8]) -> Answer<Option<Attr>> {
         let volume = self.volume();
+        self.core.store.health().map_err(|e| errno(&e))?;
         let state = self.core.store.state();
         let Some(found) = std::str::from_utf8(name)
             .ok()
@@ -159,6 +160,7 @@ impl Mounted {
             return Ok(names);
         }
         names.insert(AT_NAME.into(), AT);
+        self.core.store.health().map_err(|e| errno(&e))?;
         let state = self.core.store.state();
         let volume = state.volume(self.volume()).ok_or(Errno::STALE)?;
         for id in volume.images.keys() {

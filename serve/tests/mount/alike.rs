@@ -64,7 +64,7 @@ fn step(random: &mut Random) -> Step {
     let r = random;
     match r.below(30) {
         0..3 => Step::Create(r.name(), r.below(2) == 0),
-        3..9 => Step::Write(r.name(), r.offset(), r.below(20_000) + 1, r.below(5) as u8),
+        3..9 => Step::Write(r.name(), r.offset(), r.below(80_000) + 1, r.below(5) as u8),
         9 => Step::Append(r.name(), r.below(9000) + 1),
         10..12 => Step::Truncate(r.name(), r.offset()),
         12..14 => {
