@@ -76,6 +76,12 @@ impl Load {
         matches!(self.pgbench.try_wait(), Ok(None))
     }
 
+    /// Ends it in the middle of its work.
+    fn cut_off(&mut self) {
+        self.pgbench.kill().ok();
+        self.pgbench.wait().expect("ours");
+    }
+
     /// Waits for its end; gives how many transactions were acknowledged to it.
     fn end(&mut self) -> u64 {
         machine::wait_for("pgbench to end", Duration::from_secs(120), || {
@@ -100,8 +106,7 @@ fn lines(path: &Path) -> u64 {
 impl Drop for Load {
     fn drop(&mut self) {
         if self.is_working() {
-            self.pgbench.kill().ok();
-            self.pgbench.wait().ok();
+            self.cut_off();
         }
     }
 }
@@ -130,7 +135,7 @@ fn postgresql_lives_on_a_mount_through_kills_checkpoints_and_rollback() {
     server.run("pgbench", &["-i", "-q", "-s", scale(), DATABASE]);
 
     // A checkpoint in the middle of the work.
-    let mut load = Load::start(&bed.installation, &server, "first", 4);
+    let mut load = Load::start(&bed.installation, &server, "load-one", 6);
     std::thread::sleep(random.while_ms(1000, 2000));
     bed.place
         .run(["checkpoint", "create", "middle", "--volume", "pg"]);
@@ -141,7 +146,7 @@ fn postgresql_lives_on_a_mount_through_kills_checkpoints_and_rollback() {
     assert_eq!(server.transactions(), acknowledged);
 
     // The daemon is killed in the middle of more work, and the servers with it.
-    let mut load = Load::start(&bed.installation, &server, "second", 60);
+    let mut load = Load::start(&bed.installation, &server, "load-two", 60);
     std::thread::sleep(random.while_ms(500, 2500));
     assert!(load.is_working(), "{}", server.said());
     bed.place.kill_daemon();
@@ -165,10 +170,10 @@ fn postgresql_lives_on_a_mount_through_kills_checkpoints_and_rollback() {
     check_relations(&server);
 
     // A second server on a shadow of the checkpoint, while the first works on.
-    let mut load = Load::start(&bed.installation, &server, "third", 3);
+    let mut load = Load::start(&bed.installation, &server, "load-three", 100);
     let in_checkpoint = second_server(&mut bed, at_least);
     assert!(load.is_working(), "the first server did not work on beside");
-    let _ = load.end();
+    load.cut_off();
     check_relations(&server);
     let before_rollback = server.contents();
     assert_ne!(before_rollback, in_checkpoint);
