@@ -92,15 +92,12 @@ fn mount(
         }
         Some(_) if args.rw => {
             return refuse(
-                Refusal::new(
-                    Kind::NotAllowed,
-                    format!("cannot mount {text} for writing"),
-                )
-                .why("the past does not change")
-                .next(format!(
-                    "strand clone create NAME --from {}, and mount that",
-                    view.label()
-                )),
+                Refusal::new(Kind::NotAllowed, format!("cannot mount {text} for writing"))
+                    .why("the past does not change")
+                    .next(format!(
+                        "strand clone create NAME --from {}, and mount that",
+                        view.label()
+                    )),
             );
         }
         Some(_) => (view.source(), view.label(), None),
@@ -132,7 +129,10 @@ fn make_shadow(
         return refuse(
             Refusal::new(
                 Kind::Exists,
-                format!("the checkpoint {} has {MAX_SHADOWS} shadows", checkpoint.name),
+                format!(
+                    "the checkpoint {} has {MAX_SHADOWS} shadows",
+                    checkpoint.name
+                ),
             )
             .next("remove some: strand clone list"),
         );
@@ -346,7 +346,8 @@ mod tests {
 
     #[test]
     fn a_daemon_that_does_not_start_is_quoted() {
-        let said = "INFO x\nstrand: the store is in use\n  why:  strand[7] holds it\n  next: wait\n";
+        let said =
+            "INFO x\nstrand: the store is in use\n  why:  strand[7] holds it\n  next: wait\n";
         let refusal = why_not(said, Some(4), Path::new("/s/serve.log"));
         assert_eq!(refusal.kind, Kind::Locked);
         assert_eq!(refusal.message, "the store is in use");

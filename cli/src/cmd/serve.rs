@@ -111,7 +111,9 @@ fn say(context: &mut Context, path: &Path, daemon: &Daemon) -> Outcome {
         ))?;
     }
     if let Some(at) = metrics {
-        context.out.line(format!("  metrics on http://{at}/metrics"))?;
+        context
+            .out
+            .line(format!("  metrics on http://{at}/metrics"))?;
     }
     context.out.flush()
 }

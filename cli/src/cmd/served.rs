@@ -30,9 +30,9 @@ pub(super) fn lines(context: &mut Context, status: &Status) -> Outcome {
         status.pid,
         units::counted(u64::from(status.clients), "client"),
     );
-    context
-        .out
-        .line(format!("served    by strand[{pid}] since {since}, {clients}"))?;
+    context.out.line(format!(
+        "served    by strand[{pid}] since {since}, {clients}"
+    ))?;
     let (count, rate) = operations(status);
     let (operations, unflushed) = (
         units::counted(count, "operation"),

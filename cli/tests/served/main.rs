@@ -24,3 +24,6 @@ mod stories;
 mod strand;
 #[path = "../cli/town.rs"]
 mod town;
+
+mod daemon;
+mod mounts;

@@ -1,0 +1,210 @@
+//! Mounts by command: views as directories, shadows, and what happens to them when daemons end or die.
+
+use crate::daemon::{Serving, at_rest, is_served, wait_for};
+use crate::strand::{Place, command, finish};
+use rustix::mount::UnmountFlags;
+use rustix::process::Signal;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// A place with directories to mount on; whatever happens, nothing stays mounted.
+struct Mounts {
+    place: Place,
+}
+
+impl Mounts {
+    fn new(test: &str) -> Option<Mounts> {
+        if !std::path::Path::new("/dev/fuse").exists() {
+            assert!(
+                std::env::var_os("STRAND_NO_SKIP").is_none(),
+                "{test}: there is no /dev/fuse"
+            );
+            eprintln!("{test} is skipped: there is no /dev/fuse");
+            return None;
+        }
+        let place = at_rest();
+        for name in ["a", "b", "c"] {
+            fs::create_dir(place.path().join(name)).expect("made");
+        }
+        Some(Mounts { place })
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+}
+
+impl Drop for Mounts {
+    fn drop(&mut self) {
+        // Most are gone already.
+        let mut stop = command(self.place.path(), Some(&self.place.store()));
+        finish(
+            {
+                stop.args(["stop", "--force"]);
+                stop
+            },
+            b"",
+        );
+        for name in ["a", "b", "c"] {
+            rustix::mount::unmount(self.at(name), UnmountFlags::DETACH).ok();
+        }
+    }
+}
+
+#[test]
+fn a_mount_brings_its_own_daemon_which_ends_with_it() {
+    let Some(m) = Mounts::new("a_mount_brings_its_own_daemon_which_ends_with_it") else {
+        return;
+    };
+    let ran = m.place.line("mount pg a").well();
+    assert!(ran.out.contains("(read-write)"), "{}", ran.out);
+    fs::write(m.at("a").join("f"), b"through the mount\n").expect("written");
+    let cat = m.place.line("cat pg /f").well();
+    assert_eq!(cat.out, "through the mount\n");
+    let list = m.place.line("mount --json").well().json();
+    assert_eq!(list["mounts"][0]["view"], "pg");
+    assert_eq!(list["mounts"][0]["read_only"], false);
+    // Who works in the mount need not name the store.
+    let mut inside = command(&m.at("a"), None);
+    inside.args(["volume", "list"]);
+    assert!(finish(inside, b"").well().out.contains("pg"));
+    let status = m.place.line("status").well().out;
+    assert!(status.contains("served    by strand["), "{status}");
+    assert!(status.contains("MOUNTED"), "{status}");
+    m.place.line("checkpoint create monday --volume pg").well();
+    m.place.line("mount pg@monday b").well();
+    assert_eq!(
+        fs::read(m.at("b").join("f")).expect("read"),
+        b"through the mount\n"
+    );
+    assert!(
+        fs::write(m.at("b").join("f"), b"x").is_err(),
+        "an image is read-only"
+    );
+    m.place.line("mount pg c").failed(4);
+    m.place.line("umount b").well();
+    assert!(is_served(&m.place));
+    m.place.line("umount a").well();
+    wait_for("the daemon ends with its last mount", || {
+        !is_served(&m.place)
+    });
+    m.place.line("umount a").failed(1);
+    assert_eq!(m.place.line("mount").well().out, "nothing is mounted\n");
+    assert_eq!(m.place.line("cat pg /f").well().out, "through the mount\n");
+    m.place.line("verify --data").well();
+}
+
+#[test]
+fn a_checkpoint_mounts_for_writing_through_a_shadow() {
+    let Some(m) = Mounts::new("a_checkpoint_mounts_for_writing_through_a_shadow") else {
+        return;
+    };
+    m.place.feed("write pg /f --offset 0", b"before\n").well();
+    m.place.line("checkpoint create monday --volume pg").well();
+    m.place
+        .line("clone create monday_wr001 --from pg")
+        .failed(1);
+    let _serving = Serving::start(&m.place, &[]);
+    let ran = m.place.line("mount pg@monday a --rw --json").well().json();
+    assert_eq!(ran["shadow"], "monday_wr001");
+    fs::write(m.at("a").join("f"), b"in the shadow\n").expect("written");
+    assert_eq!(m.place.line("cat pg@monday /f").well().out, "before\n");
+    assert_eq!(m.place.line("cat pg /f").well().out, "before\n");
+    assert_eq!(
+        m.place.line("cat monday_wr001 /f").well().out,
+        "in the shadow\n"
+    );
+    let ran = m.place.line("mount pg@monday b --rw --json").well().json();
+    assert_eq!(ran["shadow"], "monday_wr002");
+    let ran = m.place.line("mount pg@seq:9 c --rw").failed(1);
+    assert!(ran.err.contains("the past does not change"), "{}", ran.err);
+    m.place.line("umount a").well();
+    m.place.line("umount b").well();
+    // A shadow stays a volume until it is removed.
+    let clones = m.place.line("clone list").well().out;
+    assert!(clones.contains("monday_wr001"), "{clones}");
+    m.place.line("clone remove monday_wr001 --yes").well();
+    m.place.line("rollback pg --to monday").well();
+}
+
+#[test]
+fn a_stop_waits_for_nobody_unless_files_are_open() {
+    let Some(m) = Mounts::new("a_stop_waits_for_nobody_unless_files_are_open") else {
+        return;
+    };
+    let mut serving = Serving::start(&m.place, &["--mount", "pg=a"]);
+    let mut open = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(m.at("a").join("log"))
+        .expect("opened");
+    open.write_all(b"one\n").expect("written");
+    let ran = m.place.line("stop").failed(4);
+    assert!(ran.err.contains("a file is open"), "{}", ran.err);
+    m.place.line("umount a").failed(4);
+    open.write_all(b"two\n").expect("still mounted");
+    m.place.line("stop --force").well();
+    assert_eq!(serving.child.wait().expect("ends").code(), Some(0));
+    assert!(open.write_all(b"three\n").is_err());
+    drop(open);
+    assert_eq!(m.place.line("cat pg /log").well().out, "one\ntwo\n");
+    // A signal does the same, and says so in the log.
+    let mut serving = Serving::start(&m.place, &["--mount", "pg=a"]);
+    fs::write(m.at("a").join("log"), b"again\n").expect("written");
+    assert_eq!(serving.signal(Signal::TERM), Some(0));
+    assert!(!m.at("a").join("log").exists(), "unmounted");
+    assert_eq!(m.place.line("cat pg /log").well().out, "again\n");
+}
+
+#[test]
+fn a_rollback_under_a_mount_needs_force_where_files_are_open() {
+    let Some(m) = Mounts::new("a_rollback_under_a_mount_needs_force_where_files_are_open") else {
+        return;
+    };
+    m.place.feed("write pg /f --offset 0", b"before\n").well();
+    m.place.line("checkpoint create monday --volume pg").well();
+    let _serving = Serving::start(&m.place, &["--mount", "pg=a"]);
+    let path = m.at("a").join("f");
+    let mut open = OpenOptions::new().write(true).open(&path).expect("opened");
+    open.write_all(b"after!\n").expect("written");
+    let ran = m.place.line("rollback pg --to monday").failed(4);
+    assert_eq!(ran.err.lines().count(), 3, "{}", ran.err);
+    assert!(ran.err.contains("open for writing"), "{}", ran.err);
+    assert_eq!(fs::read(&path).expect("read"), b"after!\n");
+    m.place.line("rollback pg --to monday --force").well();
+    assert_eq!(fs::read(&path).expect("read"), b"before\n");
+    let stale = open.write_all(b"late\n").expect_err("a stale handle");
+    assert_eq!(
+        stale.raw_os_error(),
+        Some(rustix::io::Errno::STALE.raw_os_error())
+    );
+    drop(open);
+    assert_eq!(fs::read(&path).expect("read"), b"before\n");
+    m.place.line("undo pg --force").well();
+    assert_eq!(fs::read(&path).expect("read"), b"after!\n");
+}
+
+#[test]
+fn what_a_killed_daemon_left_mounted_is_taken_away() {
+    let Some(m) = Mounts::new("what_a_killed_daemon_left_mounted_is_taken_away") else {
+        return;
+    };
+    let mut first = Serving::start(&m.place, &["--mount", "pg=a"]);
+    fs::write(m.at("a").join("f"), b"kept\n").expect("written");
+    m.place.line("status").well(); // a reader makes it durable
+    first.signal(Signal::KILL);
+    assert!(fs::read(m.at("a").join("f")).is_err(), "nobody serves it");
+    assert_eq!(m.place.line("cat pg /f").well().out, "kept\n");
+    let second = Serving::start(&m.place, &["--mount", "pg=a"]);
+    let said = second.said.join("");
+    assert!(said.contains("which a daemon left that died"), "{said}");
+    assert_eq!(
+        fs::read(m.at("a").join("f")).expect("mounted anew"),
+        b"kept\n"
+    );
+    drop(second);
+    // Without a new daemon, umount takes it away.
+    m.place.line("umount a").well();
+    assert_eq!(fs::read_dir(m.at("a")).expect("a directory").count(), 0);
+}
