@@ -1,7 +1,7 @@
 //! Who makes a request: the process behind a pid, looked up in `/proc` and remembered for a second.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use strand_engine::{Actor, Grade};
 
@@ -15,27 +15,36 @@ const LONGEST_NAME: usize = 200;
 /// The processes seen lately.
 #[derive(Debug, Default)]
 pub(crate) struct Actors {
-    seen: Mutex<HashMap<(u32, u32), (Instant, Arc<Actor>)>>,
+    seen: Mutex<Seen>,
 }
+
+/// By thread and user: when it was looked up, and who it is.
+type Seen = HashMap<(u32, u32), (Instant, Arc<Actor>)>;
 
 impl Actors {
     /// The process that makes a request; the kernel names the thread.
     pub(crate) fn caller(&self, thread: u32, uid: u32) -> Arc<Actor> {
         let now = Instant::now();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, actor)) = seen.get(&(thread, uid))
-            && now.duration_since(*at) < REMEMBERED
+        let known = self.lock().get(&(thread, uid)).cloned();
+        if let Some((at, actor)) = known
+            && now.duration_since(at) < REMEMBERED
         {
-            return actor.clone();
+            return actor;
         }
-        if seen.len() >= MOST {
-            seen.clear();
-        }
+        // Without the lock: others need not wait for `/proc`.
         let pid = process_of(thread).unwrap_or(thread);
         let (name, started) = process(pid).unwrap_or_else(|| ("?".into(), 0));
         let actor = Arc::new(actor(Grade::Caller, pid, uid, started, name));
+        let mut seen = self.lock();
+        if seen.len() >= MOST {
+            seen.clear();
+        }
         seen.insert((thread, uid), (now, actor.clone()));
         actor
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::metrics::Metrics;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use strand_engine::Store;
@@ -15,6 +15,12 @@ const EARLY_BYTES: u64 = 16 << 20;
 const MOST_BYTES: u64 = 64 << 20;
 /// What a command without data is reckoned to hold in memory until it is flushed.
 const COMMAND_BYTES: u64 = 512;
+
+/// Who was just answered is let queue again before the next flush, for at most this part of a flush: otherwise two half groups would take
+/// turns for ever. The patience falls when waiting was in vain, and rises when it was not.
+const LINGER: [f64; 4] = [0.0, 0.0625, 0.125, 0.25];
+/// However slow the disk, no longer than this.
+const LONGEST_LINGER: Duration = Duration::from_millis(2);
 
 /// What is done once everything carried out before is durable, or once that failed.
 pub(crate) type Then = Box<dyn FnOnce(bool) + Send>;
@@ -45,10 +51,21 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-#[derive(Default)]
 struct Queue {
     waiting: Vec<Then>,
+    /// The committer sleeps until so many wait.
+    wanted: usize,
     stop: bool,
+}
+
+/// What the committer expects of the next group, from the last ones.
+struct Pace {
+    /// How many were at work around the last flush.
+    expected: usize,
+    /// Running mean of the time of a flush.
+    flush_time: Duration,
+    /// Patience, as an index of [`LINGER`].
+    level: usize,
 }
 
 impl Committer {
@@ -58,7 +75,11 @@ impl Committer {
             store,
             metrics,
             every,
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue {
+                waiting: Vec::new(),
+                wanted: 1,
+                stop: false,
+            }),
             wake: Condvar::new(),
             placed: AtomicU64::new(0),
             flushed: AtomicU64::new(0),
@@ -86,9 +107,9 @@ impl Committer {
             return;
         }
         queue.waiting.push(then);
-        let first = queue.waiting.len() == 1;
+        let enough = queue.waiting.len() == queue.wanted;
         drop(queue);
-        if first {
+        if enough {
             self.shared.wake.notify_one();
         }
     }
@@ -118,7 +139,7 @@ impl Committer {
         }
     }
 
-    fn lock_thread(&self) -> std::sync::MutexGuard<'_, Option<JoinHandle<()>>> {
+    fn lock_thread(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
         self.thread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -130,34 +151,82 @@ impl Drop for Committer {
 }
 
 impl Shared {
-    fn queue(&self) -> std::sync::MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self) {
+        let mut pace = Pace {
+            expected: 1,
+            flush_time: Duration::ZERO,
+            level: LINGER.len() - 1,
+        };
         loop {
-            let (waiting, stop) = self.next_group();
+            let (waiting, stop) = self.next_group(&mut pace);
+            let (group, begun) = (waiting.len(), Instant::now());
             self.commit(waiting);
+            pace.flush_time = (pace.flush_time * 7 + begun.elapsed()) / 8;
             if stop {
                 return;
             }
+            pace.expected = (group + self.queue().waiting.len()).max(1);
         }
     }
 
     /// Sleeps until somebody waits, much waits, or it is time.
-    fn next_group(&self) -> (Vec<Then>, bool) {
+    fn next_group(&self, pace: &mut Pace) -> (Vec<Then>, bool) {
         let begun = Instant::now();
         let mut queue = self.queue();
         loop {
             let left = self.every.saturating_sub(begun.elapsed());
             let due = !queue.waiting.is_empty() || self.told.load(Ordering::Relaxed);
             if due || queue.stop || left.is_zero() {
-                return (std::mem::take(&mut queue.waiting), queue.stop);
+                break;
             }
-            queue = match self.wake.wait_timeout(queue, left) {
-                Ok((queue, _)) => queue,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+            queue = self.sleep(queue, left);
+        }
+        if !queue.stop && !queue.waiting.is_empty() {
+            queue = self.linger(queue, pace);
+        }
+        (std::mem::take(&mut queue.waiting), queue.stop)
+    }
+
+    /// Lets those of the last group queue again.
+    fn linger<'a>(
+        &'a self,
+        mut queue: MutexGuard<'a, Queue>,
+        pace: &mut Pace,
+    ) -> MutexGuard<'a, Queue> {
+        let before = queue.waiting.len();
+        if before >= pace.expected {
+            return queue;
+        }
+        let patience = pace
+            .flush_time
+            .mul_f64(LINGER[pace.level])
+            .min(LONGEST_LINGER);
+        let begun = Instant::now();
+        queue.wanted = pace.expected;
+        while queue.waiting.len() < pace.expected && !queue.stop {
+            let left = patience.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            queue = self.sleep(queue, left);
+        }
+        queue.wanted = 1;
+        pace.level = if queue.waiting.len() > before || pace.level == 0 {
+            (pace.level + 1).min(LINGER.len() - 1)
+        } else {
+            pace.level - 1
+        };
+        queue
+    }
+
+    fn sleep<'a>(&'a self, queue: MutexGuard<'a, Queue>, most: Duration) -> MutexGuard<'a, Queue> {
+        match self.wake.wait_timeout(queue, most) {
+            Ok((queue, _)) => queue,
+            Err(poisoned) => poisoned.into_inner().0,
         }
     }
 

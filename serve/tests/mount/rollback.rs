@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use strand_engine::{Command, Kind, Source};
 use strand_serve::Force;
 
@@ -276,4 +277,56 @@ fn an_unlinked_file_that_is_open_ends_with_the_rollback() {
     drop(open);
     fs::write(s.at.join("f"), b"y").unwrap();
     assert_eq!(fs::read(s.at.join("f")).unwrap(), b"y");
+}
+
+#[test]
+fn readers_that_race_with_rollbacks_leave_nothing_stale_behind() {
+    let Some(s) = setting() else { return };
+    let images: Vec<Source> = (0..4u8)
+        .map(|i| {
+            fs::write(s.at.join("f"), vec![i; 200_000 + usize::from(i)]).unwrap();
+            fs::write(s.at.join(format!("only{i}")), [i]).unwrap();
+            let image = checkpoint(&s, &format!("c{i}"));
+            fs::remove_file(s.at.join(format!("only{i}"))).unwrap();
+            image
+        })
+        .collect();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _at_the_end = Stop(&stop);
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    // Whatever they see now: it must not stay in the kernel's caches.
+                    let _ = fs::read(s.at.join("f"));
+                    for i in 0..4 {
+                        let _ = fs::metadata(s.at.join(format!("only{i}")));
+                    }
+                    let _ = fs::read_dir(&s.at).map(Iterator::count);
+                }
+            });
+        }
+        for round in 0..60 {
+            let i = (round * 7 + 3) % 4;
+            let command = back(&s, images[i]);
+            s.live().run(&me(), command, Force::No).unwrap();
+            let byte = u8::try_from(i).unwrap();
+            let content = fs::read(s.at.join("f")).unwrap();
+            assert_eq!(content.len(), 200_000 + i, "round {round}");
+            assert!(content.iter().all(|b| *b == byte), "round {round}");
+            for other in 0..4 {
+                let there = s.at.join(format!("only{other}")).exists();
+                assert_eq!(there, other == i, "round {round}, only{other}");
+            }
+        }
+    });
+}
+
+/// Ends the readers, also when an assertion fails.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
