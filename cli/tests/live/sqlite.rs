@@ -88,14 +88,16 @@ fn survives_kills(test: &str, journal: Journal) {
         seen.acknowledged = seen.acknowledged.max(writer.last("committed"));
         let read = readers.iter().map(|reader| reader.last("read")).max();
         seen.read = seen.read.max(read.unwrap_or(0));
-        is_sound(&place, &database, journal, &seen, round);
+        let killed = if daemon { "the daemon" } else { "the writer" };
+        let when = format!("round {round}, {killed} killed");
+        is_sound(&place, &database, journal, &seen, &when);
     }
     place.unmount("mnt");
     place.stop();
     // At rest and mounted again: still all there.
     place.serve();
     place.mount("bank", "mnt", &[]);
-    is_sound(&place, &database, journal, &seen, rounds);
+    is_sound(&place, &database, journal, &seen, "at the end");
     place.unmount("mnt");
     place.stop();
     place.run(["verify", "--data"]);
@@ -106,26 +108,26 @@ fn survives_kills(test: &str, journal: Journal) {
 }
 
 /// The database is whole and holds every transaction that anybody was told of.
-fn is_sound(place: &Place, database: &Path, journal: Journal, seen: &Seen, round: u64) {
+fn is_sound(place: &Place, database: &Path, journal: Journal, seen: &Seen, when: &str) {
     let begun = Instant::now();
     let mut check = Worker::start(place, "check", database, journal, "check");
     let status = check.end();
     assert!(
         status.success(),
-        "round {round}: {status}: {}\nthe daemon said: {}",
+        "{when}: {status}: {}\nthe daemon said: {}",
         check.said(),
         place.daemon_said()
     );
     let last = check.last("sound");
     assert!(
         last >= seen.acknowledged && last >= seen.read,
-        "round {round}: {} was acknowledged and {} read, but {last} is the last there",
+        "{when}: {} was acknowledged and {} read, but {last} is the last there",
         seen.acknowledged,
         seen.read
     );
     assert!(
         begun.elapsed() < Duration::from_secs(30),
-        "round {round}: the check took {:?}",
+        "{when}: the check took {:?}",
         begun.elapsed()
     );
 }
