@@ -201,6 +201,7 @@ pub(crate) fn checkpoint(volume: VolumeId) -> Command {
         volumes: vec![volume],
         nomount: false,
         removable: false,
+        nodata: false,
         note: String::new(),
     }
 }

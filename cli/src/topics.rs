@@ -22,7 +22,7 @@ pub(crate) const TOPICS: [(&str, &str); 7] = [
 ];
 
 /// Every kind of event, with what it means.
-pub(crate) const EVENT_KINDS: [(&str, &str); 38] = [
+pub(crate) const EVENT_KINDS: [(&str, &str); 40] = [
     ("store-created", "the store begins"),
     ("actor-seen", "an actor is seen for the first time"),
     ("clock-jumped", "the wall clock jumped"),
@@ -67,6 +67,8 @@ pub(crate) const EVENT_KINDS: [(&str, &str); 38] = [
         "undone",
         "an administrative change was undone, or done again",
     ),
+    ("change-marked", "blocks changed since a nodata checkpoint"),
+    ("checkpoint-converted", "a checkpoint keeps no images now"),
 ];
 
 const VIEWS: &str = "\

@@ -242,6 +242,8 @@ pub enum Command {
         nomount: bool,
         /// May be given up under pressure.
         removable: bool,
+        /// Remembers which blocks change, and keeps none of them.
+        nodata: bool,
         /// A note.
         note: String,
     },
@@ -272,6 +274,11 @@ pub enum Command {
         removable: Option<bool>,
         /// Cannot be read.
         nomount: Option<bool>,
+    },
+    /// Makes a checkpoint nodata: it keeps no images any more. Nothing brings them back.
+    CheckpointConvert {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
     },
     /// Rolls back one volume.
     Rollback {
@@ -360,6 +367,7 @@ impl Command {
                 | Command::CheckpointRename { .. }
                 | Command::CheckpointHold { .. }
                 | Command::CheckpointFlag { .. }
+                | Command::CheckpointConvert { .. }
                 | Command::Rollback { .. }
                 | Command::RollbackAll { .. }
                 | Command::RollbackFiles { .. }

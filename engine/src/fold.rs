@@ -61,6 +61,15 @@ pub(crate) fn encode(
     postcard::to_io(event, out).map(|_| ())
 }
 
+/// The bytes that an event takes in a record, without its payload and the few of the record's own head.
+#[must_use]
+pub fn record_bytes(event: &Event) -> u64 {
+    let mut bytes = Vec::new();
+    // A vector takes whatever an event has.
+    let _ = encode(ActorId(1), true, event, &mut bytes);
+    bytes.len() as u64
+}
+
 fn take_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0_u64;
     for (i, byte) in bytes.iter().take(5).enumerate() {

@@ -17,6 +17,7 @@ mod event;
 mod evolve;
 pub mod fold;
 mod ids;
+mod images;
 pub mod last_verify;
 mod name;
 pub mod numbers;
@@ -42,6 +43,7 @@ pub use event::{
 };
 pub use evolve::evolve;
 pub use ids::{ActorId, CheckpointId, EventTime, Ino, Seq, VolumeId};
+pub use images::Images;
 pub use name::{MAX_FILE_NAME, MAX_OBJECT_NAME, MAX_SYMLINK, check_file_name, check_user_name};
 pub use queue::Queue;
 pub use refusal::{Kind, Refusal};

@@ -1,13 +1,16 @@
 //! Ownership: which checkpoint a version belongs to. A pure function of a volume's roots.
 //!
-//! `owned(C)` = versions that C maps and that neither the live tree nor a newer checkpoint of the volume maps. Nothing is ever freed by
-//! ownership (that is liveness' business): it answers *whose* space it is, what a quota counts and what the ledger must add up to.
+//! `owned(C)` = versions that C maps and that neither the live tree nor a newer checkpoint of the volume maps, among those that keep data. Nothing is
+//! ever freed by ownership (that is liveness' business): it answers *whose* space it is, what a quota counts and what the ledger must add up to.
+//!
+//! A nodata checkpoint owns nothing, and for owners it is as if it were not there. It *marks*: `marked(N)` = versions that N maps and that neither the
+//! live tree nor any newer checkpoint maps, of whatever kind. That is what changed since N and before the next one.
 
 use crate::block::BlockRef;
 use crate::event::{Cause, Range, Shift};
 use crate::ids::{CheckpointId, Ino};
-use crate::state::{BlockMap, Fileset, Image, Inode, Pending, Place, Roots, Spread, Volume};
-use imbl::OrdMap;
+use crate::images::Images;
+use crate::state::{BlockMap, Fileset, Image, Inode, Pending, Place, Roots, Spread, State, Volume};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Says whether a tree maps a version, at `place` or, for a version mapped at several places, anywhere.
@@ -20,30 +23,41 @@ pub fn maps(tree: &Fileset, spread: &Spread, version: BlockRef, place: Place) ->
     }
 }
 
-/// The newest image that maps a version: its owner, if the live tree does not map it.
+/// The newest image with data that maps a version: its owner, if the live tree does not map it.
 ///
 /// A version cannot be in an image taken before its birth, so for a block written after the newest checkpoint this is one comparison.
 #[must_use]
 pub fn newest_image(
-    images: &OrdMap<CheckpointId, Image>,
+    images: &Images,
     spread: &Spread,
     version: BlockRef,
     place: Place,
 ) -> Option<CheckpointId> {
     // Nearly always it is the newest of all, or none.
-    let (newest, image) = images.get_max()?;
-    if version.addr() >= image.born {
+    images
+        .data_newest_first()
+        .take_while(|(_, image)| version.addr() < image.born)
+        .find(|(_, image)| maps(&image.root, spread, version, place))
+        .map(|(id, _)| id)
+}
+
+/// The nodata image that marks a version which the live tree does not map: the newest image of all that maps it, if that is nodata.
+#[must_use]
+pub fn marking_image(
+    images: &Images,
+    spread: &Spread,
+    version: BlockRef,
+    place: Place,
+) -> Option<CheckpointId> {
+    if !images.any_nodata() {
         return None;
-    }
-    if maps(&image.root, spread, version, place) {
-        return Some(*newest);
     }
     images
         .iter()
         .rev()
-        .skip(1)
         .take_while(|(_, image)| version.addr() < image.born)
         .find(|(_, image)| maps(&image.root, spread, version, place))
+        .filter(|(_, image)| image.nodata)
         .map(|(id, _)| *id)
 }
 
@@ -82,14 +96,20 @@ enum Owner {
     Nobody,
 }
 
-/// What a command that replaces these ranges of the live tree passes to checkpoints: per checkpoint and file, the ranges.
+/// Ranges by checkpoint and file.
+pub(crate) type Ranges = BTreeMap<(CheckpointId, Ino), Vec<Range>>;
+
+/// What a command passes to checkpoints, and what nodata checkpoints mark.
+#[derive(Default)]
+pub(crate) struct Passed {
+    pub(crate) copied_out: Ranges,
+    pub(crate) marked: Ranges,
+}
+
+/// What a command that replaces these ranges of the live tree passes to checkpoints.
 /// `None` where the ranges hold more than `limit` mapped blocks: the bulk form is due.
-pub(crate) fn copy_outs(
-    volume: &Volume,
-    replaced: &[(Ino, Range)],
-    limit: u64,
-) -> Option<BTreeMap<(CheckpointId, Ino), Vec<Range>>> {
-    let mut out: BTreeMap<(CheckpointId, Ino), Vec<Range>> = BTreeMap::new();
+pub(crate) fn copy_outs(volume: &Volume, replaced: &[(Ino, Range)], limit: u64) -> Option<Passed> {
+    let mut out = Passed::default();
     let Some((_, newest)) = volume.images.get_max() else {
         return Some(out);
     };
@@ -128,9 +148,12 @@ pub(crate) fn copy_outs(
                     continue;
                 }
             }
-            if let Some(checkpoint) = newest_image(&volume.images, &volume.spread, *version, place)
-            {
-                push(out.entry((checkpoint, *ino)).or_default(), block);
+            let (images, spread) = (&volume.images, &volume.spread);
+            if let Some(owner) = newest_image(images, spread, *version, place) {
+                push(out.copied_out.entry((owner, *ino)).or_default(), block);
+            }
+            if let Some(marking) = marking_image(images, spread, *version, place) {
+                push(out.marked.entry((marking, *ino)).or_default(), block);
             }
         }
     }
@@ -144,8 +167,9 @@ fn push(ranges: &mut Vec<Range>, block: u64) {
     }
 }
 
-/// Counts a bulk movement: every version whose owner the change from `before` to `after` moved, by kind. Costs what changed, not
-/// what is mapped. Pure: the roots are frozen, and a later `spread` only knows more places to look at.
+/// Counts a bulk movement: every version whose owner the change from `before` to `after` moved, by kind, and every version that a nodata image
+/// marks or does not mark any more. Costs what changed, not what is mapped. Pure: the roots are frozen, and a later `spread` only knows more
+/// places to look at.
 #[must_use]
 pub fn settle(pending: &Pending, spread: &Spread) -> Vec<Shift> {
     let Some(after) = &pending.after else {
@@ -157,30 +181,24 @@ pub fn settle(pending: &Pending, spread: &Spread) -> Vec<Shift> {
         after,
         spread,
         restored: pending.cause == Cause::Restoration,
-        once: BTreeSet::new(),
+        owned_once: BTreeSet::new(),
+        marked_once: BTreeSet::new(),
         shifts: BTreeMap::new(),
     };
     if !before.live.inodes.ptr_eq(&after.live.inodes) {
         versions_that_differ(&before.live, &after.live, &mut |place, version| {
-            moved.count(place, version)
+            moved.owner(place, version);
+            moved.marks(place, version);
         });
     }
     for (id, image) in &before.images {
-        if !after.images.contains_key(id) {
-            versions_that_differ(
-                &image.root,
-                next_newer(before, *id),
-                &mut |place, version| moved.count_of(image, place, version),
-            );
+        if after.images.get(id).map(|now| now.nodata) != Some(image.nodata) {
+            moved.image(before, *id, image);
         }
     }
     for (id, image) in &after.images {
         if !before.images.contains_key(id) {
-            versions_that_differ(
-                &image.root,
-                next_newer(after, *id),
-                &mut |place, version| moved.count_of(image, place, version),
-            );
+            moved.image(after, *id, image);
         }
     }
     moved
@@ -190,20 +208,14 @@ pub fn settle(pending: &Pending, spread: &Spread) -> Vec<Shift> {
         .collect()
 }
 
-fn next_newer(roots: &Roots, id: CheckpointId) -> &Fileset {
-    roots
-        .images
-        .range((std::ops::Bound::Excluded(id), std::ops::Bound::Unbounded))
-        .next()
-        .map_or(&roots.live, |(_, image)| &image.root)
-}
-
 #[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd)]
 enum Movement {
     CopiedOut(CheckpointId),
     HandedDown(CheckpointId, CheckpointId),
     HandedIn(CheckpointId),
     Released(CheckpointId),
+    Marked(CheckpointId),
+    Unmarked(CheckpointId),
 }
 
 impl Movement {
@@ -213,6 +225,8 @@ impl Movement {
             Movement::HandedDown(from, to) => Shift::HandedDown { from, to, blocks },
             Movement::HandedIn(to) => Shift::HandedIn { to, blocks },
             Movement::Released(from) => Shift::Released { from, blocks },
+            Movement::Marked(to) => Shift::Marked { to, blocks },
+            Movement::Unmarked(from) => Shift::Unmarked { from, blocks },
         }
     }
 }
@@ -222,21 +236,32 @@ struct Moved<'a> {
     after: &'a Roots,
     spread: &'a Spread,
     restored: bool,
-    /// Versions that can turn up at several places, already counted.
-    once: BTreeSet<u64>,
+    /// Versions that can turn up at several places, already counted: as owned, and as marked.
+    owned_once: BTreeSet<u64>,
+    marked_once: BTreeSet<u64>,
     shifts: BTreeMap<Movement, u64>,
 }
 
 impl Moved<'_> {
-    fn count_of(&mut self, image: &Image, place: Place, version: BlockRef) {
-        if maps(&image.root, self.spread, version, place) {
-            self.count(place, version);
-        }
+    /// An image that came, went or became nodata, among the roots that have it so: all that only it and older ones know.
+    fn image(&mut self, roots: &Roots, id: CheckpointId, image: &Image) {
+        let newer = roots.images.next_newer_data(id).unwrap_or(&roots.live);
+        versions_that_differ(&image.root, newer, &mut |place, version| {
+            if maps(&image.root, self.spread, version, place) {
+                self.owner(place, version);
+            }
+        });
+        let newer = roots.images.next_newer(id).unwrap_or(&roots.live);
+        versions_that_differ(&image.root, newer, &mut |place, version| {
+            if maps(&image.root, self.spread, version, place) {
+                self.marks(place, version);
+            }
+        });
     }
 
-    fn count(&mut self, place: Place, version: BlockRef) {
+    fn owner(&mut self, place: Place, version: BlockRef) {
         let addr = version.addr().0;
-        if self.spread.get(addr).is_some() && !self.once.insert(addr) {
+        if self.spread.get(addr).is_some() && !self.owned_once.insert(addr) {
             return;
         }
         let was = owner(self.before, self.spread, version, place);
@@ -252,6 +277,30 @@ impl Moved<'_> {
             _ => return,
         };
         *self.shifts.entry(movement).or_default() += 1;
+    }
+
+    fn marks(&mut self, place: Place, version: BlockRef) {
+        if !self.before.images.any_nodata() && !self.after.images.any_nodata() {
+            return;
+        }
+        let addr = version.addr().0;
+        if self.spread.get(addr).is_some() && !self.marked_once.insert(addr) {
+            return;
+        }
+        let marking = |roots: &Roots| {
+            if maps(&roots.live, self.spread, version, place) {
+                return None;
+            }
+            marking_image(&roots.images, self.spread, version, place)
+        };
+        let (was, is) = (marking(self.before), marking(self.after));
+        if was == is {
+            return;
+        }
+        let movements = [was.map(Movement::Unmarked), is.map(Movement::Marked)];
+        for movement in movements.into_iter().flatten() {
+            *self.shifts.entry(movement).or_default() += 1;
+        }
     }
 }
 
@@ -299,9 +348,43 @@ pub fn owned_brute(volume: &Volume) -> BTreeMap<CheckpointId, u64> {
     let mut newer = addresses(&volume.live);
     let mut owned = BTreeMap::new();
     for (id, image) in volume.images.iter().rev() {
+        if image.nodata {
+            owned.insert(*id, 0);
+            continue;
+        }
         let mine = addresses(&image.root);
         owned.insert(*id, mine.difference(&newer).count() as u64);
         newer.extend(mine);
     }
     owned
+}
+
+/// What every nodata checkpoint of a volume marks, in blocks, by walking every root.
+#[must_use]
+pub fn marked_brute(volume: &Volume) -> BTreeMap<CheckpointId, u64> {
+    let mut newer = addresses(&volume.live);
+    let mut marked = BTreeMap::new();
+    for (id, image) in volume.images.iter().rev() {
+        let mine = addresses(&image.root);
+        if image.nodata {
+            marked.insert(*id, mine.difference(&newer).count() as u64);
+        }
+        newer.extend(mine);
+    }
+    marked
+}
+
+/// The addresses that any root of the store keeps: live trees, images with data, what clones began as, and what undo can bring back. A nodata image
+/// keeps nothing alive. For verification: it costs what is mapped.
+#[must_use]
+pub fn living_brute(state: &State) -> BTreeSet<u64> {
+    let mut living = BTreeSet::new();
+    for volume in state.volumes.values().chain(state.removed_volumes.values()) {
+        living.extend(addresses(&volume.live));
+        living.extend(volume.origin.iter().flat_map(|o| addresses(&o.root)));
+        let images = volume.images.values().chain(volume.removed_images.values());
+        let kept = images.filter(|image| !image.nodata);
+        living.extend(kept.flat_map(|image| addresses(&image.root)));
+    }
+    living
 }

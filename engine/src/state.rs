@@ -4,6 +4,7 @@
 use crate::block::BlockRef;
 use crate::event::{Actor, Bytes, Cause, Source};
 use crate::ids::{ActorId, CheckpointId, EventTime, Ino, Seq, VolumeId};
+use crate::images::Images;
 use crate::queue::Queue;
 use crate::radix::Radix;
 use imbl::{OrdMap, OrdSet};
@@ -82,7 +83,7 @@ pub struct Volume {
     /// The live tree.
     pub live: Fileset,
     /// The images that checkpoints keep of it, oldest first.
-    pub images: OrdMap<CheckpointId, Image>,
+    pub images: Images,
     /// Images of removed checkpoints, for undo. They own nothing.
     pub removed_images: OrdMap<CheckpointId, Image>,
     /// Versions that are, or were, mapped at more than one place.
@@ -115,6 +116,8 @@ pub struct Fileset {
     pub blocks: u64,
     /// Inodes without a name that open handles keep.
     pub orphans: OrdSet<Ino>,
+    /// Its files cannot be read: a view of a nodata image. No tree of the state has it set.
+    pub nodata: bool,
 }
 
 /// An inode.
@@ -202,8 +205,12 @@ pub struct Image {
     pub root: Fileset,
     /// Versions born at or after this address are younger than the image.
     pub born: BlockAddr,
-    /// Its ledger.
+    /// Its ledger. A nodata image owns nothing.
     pub ledger: Ledger,
+    /// It remembers which blocks changed, and keeps none of them: the tree names versions that may be gone.
+    pub nodata: bool,
+    /// Versions of a nodata image that are live no more and that no newer image maps: what changed since, in blocks.
+    pub marks: u64,
 }
 
 /// The double entry: `copied out + handed in − handed down − released = owned`, in blocks.
@@ -262,7 +269,7 @@ pub struct Roots {
     /// The live tree.
     pub live: Fileset,
     /// The images, oldest first.
-    pub images: OrdMap<CheckpointId, Image>,
+    pub images: Images,
 }
 
 /// An administrative change, for undo and redo.

@@ -75,6 +75,7 @@ impl Town {
             volumes: vec![self.volume],
             nomount: false,
             removable: false,
+            nodata: false,
             note: String::new(),
         };
         self.store.run(&me(), command).unwrap()
@@ -300,6 +301,7 @@ fn a_session_ends_as_a_close_does_and_others_may_not_command() {
         volumes: vec![town.volume],
         nomount: false,
         removable: false,
+        nodata: false,
         note: String::new(),
     };
     assert!(town.store.run(&me(), refused.clone()).is_err());

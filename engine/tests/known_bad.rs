@@ -84,6 +84,7 @@ impl Bench {
             name: Some(name.into()),
             volumes: vec![self.volume],
             removable: false,
+            nodata: false,
             nomount: false,
             note: String::new(),
         })

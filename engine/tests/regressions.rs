@@ -154,6 +154,7 @@ fn refused_tries_leave_the_reserve_alone() {
         volumes: vec![v],
         nomount: false,
         removable: false,
+        nodata: false,
         note: String::new(),
     };
     store.run(&me(), create.clone()).unwrap();
@@ -337,6 +338,7 @@ fn a_store_filled_by_large_writes_can_still_roll_back() {
             volumes: vec![v],
             nomount: false,
             removable: false,
+            nodata: false,
             note: String::new(),
         };
         store.run(&me(), create).unwrap();

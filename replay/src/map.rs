@@ -40,6 +40,8 @@ pub enum MapKind {
         /// Its name.
         checkpoint: Arc<str>,
     },
+    /// It changed since, and the checkpoint is nodata: it keeps none of it.
+    Marked,
     /// Nothing is mapped: it reads as zeros.
     Hole,
 }
@@ -143,7 +145,7 @@ fn reaches(shift: &Shift, checkpoint: CheckpointId) -> bool {
         Shift::CopiedOut { to, .. } | Shift::HandedDown { to, .. } | Shift::HandedIn { to, .. } => {
             *to == checkpoint
         }
-        Shift::Released { .. } => false,
+        Shift::Released { .. } | Shift::Marked { .. } | Shift::Unmarked { .. } => false,
     }
 }
 
@@ -176,6 +178,7 @@ pub fn checkpoint_map(
             MapKind::SharedWithLive
         } else {
             match newest_image(&volume.images, &volume.spread, *version, place) {
+                _ if image.nodata => MapKind::Marked,
                 Some(owner) if owner != checkpoint => MapKind::Via {
                     checkpoint: name_of(state, owner),
                 },

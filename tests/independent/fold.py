@@ -54,9 +54,9 @@ FORMS = {  # a function reads; a string lists the parts of a structure; a tuple 
     "i64": lambda b: (lambda n: -(n >> 1) - 1 if n & 1 else n >> 1)(b.varint(64)),
     "bytes": lambda b: b.take(b.varint()), "text": lambda b: b.take(b.varint()).decode("utf-8"),
     "bool": lambda b: field(b, "either")[0] == 1,
-    "either": ("", ""), "cause": ("",) * 12, "grade": ("",) * 4,
+    "either": ("", ""), "cause": ("",) * 13, "grade": ("",) * 4,
     "body": ("", "", "bytes", "", "", "u64", "u64"),
-    "source": ("u32", "u32 u32", "u32 u64"), "shift": ("u32 u64", "u32 u32 u64", "u32 u64", "u32 u64"),
+    "source": ("u32", "u32 u32", "u32 u64"), "shift": ("u32 u64", "u32 u32 u64", *("u32 u64",) * 4),
     "actor": "grade u32 u32 u64 text text text text",
     "set": "u32? u32? u32? i64? i64?", "range": "u64 u64", "over": "u64 bool", "target": "u32 source",
 }
@@ -96,7 +96,8 @@ checkpoint-restored checkpoint:u32 | checkpoint-renamed checkpoint:u32 name:text
 checkpoint-flagged checkpoint:u32 removable:bool nomount:bool | rolled-back volumes:[target] before:u32 |
 file-restored volume:u32 ino:u64 image:source source:u64 attributes:bool |
 files-rolled-back volume:u32 source:source before:u32 paths:[bytes] attributes:bool delete_new:bool |
-undone change:u64 redo:bool before:u32?
+undone change:u64 redo:bool before:u32? | change-marked volume:u32 checkpoint:u32 cause:cause ino:u64 ranges:[range] |
+checkpoint-converted checkpoint:u32 volumes:[u32]
 """.split("|")]
 
 class Event:
@@ -178,13 +179,9 @@ class Store:
 
     def frames(self):
         """The frames that recovery would keep."""
-        frames, at, genesis = [], [(1, 0)], blake3(b"strandline journal" + self.id)
-        while True:
-            last = frames[-1] if frames else None
-            frame = next((f for f in (self.frame(*place) for place in at) if f and f.follows(last, genesis)), None)
-            if not frame:
-                break
-            frames.append(frame)
+        frames, at, last, genesis = [], [(1, 0)], None, blake3(b"strandline journal" + self.id)
+        while frame := next((f for f in (self.frame(*place) for place in at) if f and f.follows(last, genesis)), None):
+            frames.append(last := frame)
             at = [(frame.segment, frame.end), (frame.segment + 1, 0)]
         behind = []  # valid headers where no frame follows
         for segment in sorted(s for s in self.files if s >= at[0][0]):
@@ -221,7 +218,7 @@ class Inode:
 class Tree:
     """A tree, as a value: what another tree holds too is copied before it is changed."""
     def __init__(self, root, inodes):
-        self.root, self.inodes, self.orphans, self.owner = root, inodes, set(), object()
+        self.root, self.inodes, self.orphans, self.owner, self.nodata = root, inodes, set(), object(), False
 
     def frozen(self):
         self.owner = object()  # neither owns what both hold
@@ -283,6 +280,9 @@ class Fold:
                 self.checkpoints[e.checkpoint] = self.aside.pop(e.checkpoint)
             case "checkpoint-renamed":
                 self.checkpoints[e.checkpoint][0] = e.name
+            case "checkpoint-converted":
+                for volume in e.volumes:
+                    self.checkpoints[e.checkpoint][1][volume].nodata = True
             case "rolled-back":
                 self.live.update([(volume, self.tree(source)) for volume, source in e.volumes])
             case _ if hasattr(e, "volume"):
@@ -380,7 +380,7 @@ def write_tree(store, tree, volume, view, out):
             todo += [(os.path.join(path, name), child) for name, child in inode.content.items()]
         elif kind == "symlink":
             os.symlink(inode.content, at)
-        elif kind == "file":
+        elif kind == "file" and not tree.nodata:
             write_file(store, inode, at)
     return listed
 

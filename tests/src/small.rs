@@ -166,6 +166,7 @@ impl Small {
             volumes: volumes.to_vec(),
             nomount: false,
             removable: false,
+            nodata: false,
             note: String::new(),
         });
         let made = done.events.iter().find_map(|e| {

@@ -107,7 +107,10 @@ fn views(store: &Store) -> Vec<(String, String, Fileset)> {
             (
                 volume.name.to_string(),
                 checkpoint.name.to_string(),
-                image.root.clone(),
+                Fileset {
+                    nodata: image.nodata,
+                    ..image.root.clone()
+                },
             )
         });
     live.chain(images).collect()
@@ -139,6 +142,7 @@ fn compare(store: &Store, dir: &Path) -> Option<usize> {
                 .join(&view)
                 .join(Path::new(std::ffi::OsStr::from_bytes(&path)));
             match &inode.body {
+                Body::File(_) if tree.nodata => assert!(!at.exists(), "{}", at.display()),
                 Body::File(file) => {
                     let mut bytes = vec![0; usize::try_from(file.size).unwrap()];
                     assert_eq!(store.read(&tree, ino, 0, &mut bytes).unwrap(), bytes.len());

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use strand_engine::owner::addresses;
+use strand_engine::owner::{self, addresses};
 use strand_engine::{CheckpointId, Command, Event, Ino, Source, VolumeId};
 use strand_journal::disk::FaultyDisk;
 use strand_replay::diff::{RangeKind, diff};
@@ -233,6 +233,58 @@ fn invariant_04_removal_hands_down() {
                 owned.difference(&handed).copied().collect(),
                 "seed {seed}: what {gone} freed"
             );
+        }
+    }
+}
+
+/// The classic rules are that nodata checkpoints come before all with data (5), and that a conversion which breaks this is refused or waits (6).
+/// Ours: any checkpoint becomes nodata at once. Those with data read as before, own what they should, and keep alive what they need; what changed
+/// between any two is told as before.
+#[test]
+fn invariant_05_nodata_in_any_order() {
+    for seed in 0..20 {
+        let mut random = Random::new(seed + 500);
+        let small = Small::new();
+        let volume = small.volume("v");
+        let file = small.file(volume, "f");
+        small.write(volume, file, 0, 16, seed);
+        let mut kept = Vec::new();
+        for turn in 0..8 {
+            kept.push(small.checkpoint(&format!("c{turn}"), &[volume]));
+            for _ in 0..random.below(6) {
+                let (at, count) = (random.below(16), 1 + random.below(3));
+                small.write(volume, file, at, count, random.next_u64());
+            }
+        }
+        let all = kept.clone();
+        let differences = || -> Vec<_> {
+            let root = |id: &CheckpointId| small.image(volume, *id).root;
+            let pairs = all.iter().flat_map(|a| all.iter().map(move |b| (a, b)));
+            pairs.map(|(a, b)| diff(&root(a), &root(b))).collect()
+        };
+        let told = differences();
+        while !kept.is_empty() {
+            let gone = kept.remove(random.below(kept.len() as u64) as usize);
+            let before = images(&small.store);
+            small.run(Command::CheckpointConvert { checkpoint: gone });
+            small.store.settle().unwrap();
+            let after = images(&small.store);
+            let (state, mut needed) = (small.store.state(), BTreeSet::new());
+            let found = state.volume(volume).unwrap();
+            needed.extend(addresses(&found.live));
+            for id in &kept {
+                assert_eq!(after[&(volume, *id)], before[&(volume, *id)], "seed {seed}");
+                needed.extend(addresses(&found.images[id].root));
+            }
+            assert_eq!(owner::living_brute(&state), needed, "seed {seed}");
+            let (owned, marked) = (owner::owned_brute(found), owner::marked_brute(found));
+            for (id, image) in &found.images {
+                assert_eq!(image.nodata, !kept.contains(id));
+                assert_eq!(image.ledger.owned(), owned[id], "seed {seed}: {id}");
+                let marks = marked.get(id).copied().unwrap_or(0);
+                assert_eq!(image.marks, marks, "seed {seed}: {id}");
+            }
+            assert_eq!(differences(), told, "seed {seed}: after {gone}");
         }
     }
 }

@@ -154,6 +154,7 @@ fn checkpoint(name: &str) -> Step {
         volumes: vec![1],
         nomount: false,
         removable: false,
+        nodata: false,
     }
 }
 

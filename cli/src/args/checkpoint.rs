@@ -62,6 +62,9 @@ pub(crate) struct Create {
     /// A volume to freeze; give it again for more [default: the only volume]
     #[arg(long, value_name = "VOL", num_args = 1..)]
     pub(crate) volume: Vec<String>,
+    /// Remember which blocks change, keep none of them
+    #[arg(long)]
+    pub(crate) nodata: bool,
     /// May be given up when space is short
     #[arg(long)]
     pub(crate) removable: bool,
@@ -153,4 +156,6 @@ pub(crate) enum Flag {
     Removable,
     /// Cannot be read, cloned or rolled back to
     Nomount,
+    /// Keeps no images, only which blocks changed; for good
+    Nodata,
 }

@@ -4,12 +4,12 @@ use super::checkpoint_view;
 use crate::args::checkpoint::{Create, Flag, Flagged, List, Names, Noun, Rename, Verb};
 use crate::confirm::confirm;
 use crate::context::{self, Context, checkpoint, volume, volume_or_only};
-use crate::error::Outcome;
+use crate::error::{Outcome, refuse};
 use crate::output::table::{Align, Table};
 use crate::output::{units, words};
 use crate::tree;
 use serde_json::{Map, Value, json};
-use strand_engine::{BLOCK, Checkpoint, Command, Image, Ledger, State, Volume};
+use strand_engine::{BLOCK, Checkpoint, Command, Image, Kind, Ledger, Refusal, State, Volume};
 use strand_replay::log::actor_value;
 
 /// Runs it.
@@ -49,6 +49,7 @@ fn create(context: &mut Context, args: Create) -> Outcome {
         volumes: ids,
         nomount: args.nomount,
         removable: args.removable,
+        nodata: args.nodata,
         note: args.note,
     };
     let done = store.run(context.actor(), command)?;
@@ -58,14 +59,16 @@ fn create(context: &mut Context, args: Create) -> Outcome {
     let name = made.as_ref().map_or("", |c| c.name.as_ref());
     if context.out.json {
         let volumes: Vec<&str> = members.iter().map(|v| v.name.as_ref()).collect();
-        let object = json!({"checkpoint": name, "volumes": volumes, "seq": done.last, "time": units::json_time(done.time)});
+        let object = json!({"checkpoint": name, "volumes": volumes, "nodata": args.nodata, "seq": done.last, "time": units::json_time(done.time)});
         return context.out.object(object);
     }
     let of = context::list(members.iter().map(|v| v.name.as_ref()));
-    context.out.line(format!(
-        "checkpoint {name} of {of} at {} (0 bytes moved)",
-        words::position(done.last, done.time)
-    ))
+    let at = words::position(done.last, done.time);
+    context.out.line(if args.nodata {
+        format!("nodata checkpoint {name} of {of} at {at}: it remembers which blocks change")
+    } else {
+        format!("checkpoint {name} of {of} at {at} (0 bytes moved)")
+    })
 }
 
 /// What a checkpoint keeps, over all its volumes.
@@ -106,8 +109,14 @@ fn images<'a>(
     })
 }
 
-fn flags(checkpoint: &Checkpoint) -> String {
+fn flags(state: &State, checkpoint: &Checkpoint) -> String {
+    let kept = images(state, checkpoint)
+        .filter(|(_, image)| !image.nodata)
+        .count();
+    let nodata = images(state, checkpoint).count() - kept;
     let flags = [
+        ("nodata", nodata > 0 && kept == 0),
+        ("part-nodata", nodata > 0 && kept > 0),
         ("held", checkpoint.held),
         ("removable", checkpoint.removable),
         ("nomount", checkpoint.nomount),
@@ -164,7 +173,7 @@ fn list(context: &mut Context, args: List) -> Outcome {
             volumes.join(","),
             units::short_time(c.time),
             owned,
-            flags(c),
+            flags(&state, c),
         ]);
     }
     table.print(&mut context.out)
@@ -178,6 +187,7 @@ fn as_json(state: &State, checkpoint: &Checkpoint) -> Value {
             json!({
                 "volume": volume.name.as_ref(), "files": files, "mapped_blocks": blocks, "mapped_bytes": blocks * BLOCK,
                 "ledger": words::ledger_json(&image.ledger), "settling": volume.settling(),
+                "nodata": image.nodata, "changed_blocks": image.nodata.then_some(image.marks),
             })
         })
         .collect();
@@ -213,7 +223,7 @@ fn show(context: &mut Context, name: &str) -> Outcome {
             .out
             .line(format!("  note       {}", units::path(c.note.as_bytes())))?;
     }
-    let flags = flags(c);
+    let flags = flags(&state, c);
     if !flags.is_empty() {
         context
             .out
@@ -230,6 +240,14 @@ fn show(context: &mut Context, name: &str) -> Outcome {
             units::blocks_size(blocks)
         ))?;
         let settling = if volume.settling() { "; settling" } else { "" };
+        if image.nodata {
+            context.out.line(format!(
+                "  changed    {} ({}), none of it kept{settling}",
+                units::blocks_size(image.marks),
+                units::counted(image.marks, "block")
+            ))?;
+            continue;
+        }
         let full = units::percent(owned, blocks);
         context.out.line(format!(
             "  full       {full}: it owns {} ({}){settling}",
@@ -333,16 +351,7 @@ fn remove(context: &mut Context, args: Names) -> Outcome {
         return context.out.object(json!({"removed": rows}));
     }
     for (c, moved, _) in &removed {
-        let handed: String = moved
-            .handed
-            .iter()
-            .map(|(name, blocks)| {
-                format!(
-                    "; {} passed to {name} (0 bytes moved)",
-                    units::counted(*blocks, "block")
-                )
-            })
-            .collect();
+        let handed = moved.handed_text();
         context.out.line(format!(
             "removed {}{handed}; {} released",
             c.name,
@@ -352,10 +361,20 @@ fn remove(context: &mut Context, args: Names) -> Outcome {
     Ok(())
 }
 
-/// What the removal of a checkpoint moved: by the ledgers before and after.
+/// What the removal of a checkpoint, or its conversion to nodata, moved: by the ledgers before and after.
 struct Movement {
     handed: Vec<(String, u64)>,
     released: u64,
+}
+
+impl Movement {
+    fn handed_text(&self) -> String {
+        let to = |(name, blocks): &(String, u64)| {
+            let blocks = units::counted(*blocks, "block");
+            format!("; {blocks} passed to {name} (0 bytes moved)")
+        };
+        self.handed.iter().map(to).collect()
+    }
 }
 
 fn movement(before: &State, after: &State, removed: &Checkpoint) -> Movement {
@@ -404,21 +423,60 @@ fn hold(context: &mut Context, name: &str, held: bool) -> Outcome {
 
 fn flag(context: &mut Context, args: Flagged, set: bool) -> Outcome {
     let store = context.write()?;
-    let id = checkpoint(&store.state(), &args.name)?.id;
+    let state = store.state();
+    let found = checkpoint(&state, &args.name)?;
+    let id = found.id;
+    let nodata = args.flags.contains(&Flag::Nodata);
+    if nodata && !set {
+        return refuse(
+            Refusal::new(
+                Kind::NotAllowed,
+                format!("cannot clear nodata of {}", args.name),
+            )
+            .why("what it kept is gone, or was never kept")
+            .next("strand checkpoint create NAME takes a new one with data"),
+        );
+    }
+    if nodata {
+        let convert = Command::CheckpointConvert { checkpoint: id };
+        if !store.plan(context.actor(), convert)?.is_empty() {
+            let owned = units::blocks_size(whole(&state, found).ledger.owned());
+            confirm(
+                context,
+                &format!("make the checkpoint {} nodata", args.name),
+                &format!("its images go for good; it owns {owned}"),
+            )?;
+        }
+    }
     let wanted = |flag| args.flags.contains(&flag).then_some(set);
     let command = Command::CheckpointFlag {
         checkpoint: id,
         removable: wanted(Flag::Removable),
         nomount: wanted(Flag::Nomount),
     };
-    let done = store.run(context.actor(), command)?;
+    let mut done = store.run(context.actor(), command)?;
+    if nodata {
+        let convert = Command::CheckpointConvert { checkpoint: id };
+        done = store.run(context.actor(), convert)?;
+        store.settle()?;
+    }
+    let moved = movement(&state, &store.state(), found);
     let state = store.state();
     context.close(store)?;
     let c = checkpoint(&state, &args.name)?;
     if context.out.json {
-        return context.out.object(json!({"checkpoint": args.name, "removable": c.removable, "nomount": c.nomount, "seq": done.last}));
+        let converted = images(&state, c).all(|(_, image)| image.nodata);
+        return context.out.object(json!({"checkpoint": args.name, "removable": c.removable, "nomount": c.nomount, "nodata": converted, "seq": done.last}));
     }
-    let flags = flags(c);
+    if nodata && !done.events.is_empty() {
+        context.out.line(format!(
+            "{} keeps no images any more{}; {} released",
+            args.name,
+            moved.handed_text(),
+            units::counted(moved.released, "block")
+        ))?;
+    }
+    let flags = flags(&state, c);
     context.out.line(format!(
         "{}: {}",
         args.name,

@@ -147,6 +147,7 @@ fn map_table(ranges: &[MapRange]) -> Table {
             }
             MapKind::SharedWithLive => "shared with live".into(),
             MapKind::Via { checkpoint } => format!("via {checkpoint}"),
+            MapKind::Marked => "changed since, not kept".into(),
             MapKind::Hole => "hole".into(),
         };
         let last = range.block + range.count.saturating_sub(1);

@@ -58,6 +58,13 @@ pub(crate) fn run(context: &mut Context, args: Export) -> Outcome {
     }
     let view = view::resolve(context, &store, &args.view)?;
     let tree = view.open(&store)?;
+    if tree.nodata {
+        return refuse(
+            Refusal::new(Kind::NotAllowed, format!("cannot export {}", args.view))
+                .why("the checkpoint is nodata: it remembers what changed, and keeps none of it")
+                .next("strand checkpoint list shows which have data"),
+        );
+    }
     let (ino, inode) = tree::find(&tree, &args.path, Last::Keep)?;
     let listening = Listening::start();
     let started = std::time::Instant::now();

@@ -342,6 +342,31 @@ fn checkpoints_that_cannot_serve() {
 }
 
 #[test]
+fn checkpoints_without_data_cannot_be_read_or_gone_back_to() {
+    let place = town();
+    place
+        .line("checkpoint create marks --volume pg --nodata")
+        .well();
+    place.line("checkpoint hold monday").well();
+    refusals(
+        "bad-nodata",
+        &place,
+        &[
+            "cat pg@marks /postgresql.conf",
+            "export pg@marks / out",
+            "rollback pg --to marks",
+            "rollback pg --to marks --file /postgresql.conf",
+            "rollback --to marks",
+            "clone create x --from pg@marks",
+            "checkpoint clear marks nodata",
+            "checkpoint set before-upgrade nodata",
+            "checkpoint set monday nodata --yes",
+        ],
+    );
+    place.line("ls pg@marks").well();
+}
+
+#[test]
 fn wrong_usage_has_three_lines_and_exit_2() {
     let place = Place::empty();
     refusals(

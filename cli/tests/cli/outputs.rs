@@ -93,6 +93,35 @@ fn checkpoints_for_programs() {
 }
 
 #[test]
+fn checkpoints_that_keep_nothing() {
+    let place = town();
+    place
+        .line("checkpoint create marks --volume web --nodata")
+        .well();
+    place
+        .feed("write web /notes --offset 0", &[b'n'; 9000])
+        .well();
+    let lines = [
+        "checkpoint create weekly --volume pg --nodata --removable",
+        "checkpoint list",
+        "checkpoint show marks",
+        "checkpoint show marks --json",
+        "ls web@marks",
+        "checkpoint map marks",
+        "checkpoint diff marks web",
+        "checkpoint diff nightly marks",
+        "checkpoint diff marks web --json",
+        "checkpoint set nightly nodata --yes",
+        "checkpoint show nightly",
+        "checkpoint set nightly nodata",
+        "log --kind change-marked",
+        "log --kind checkpoint-converted",
+        "verify --data",
+    ];
+    session("out-nodata", &place, &lines);
+}
+
+#[test]
 fn the_audit_trail() {
     let lines = [
         "log",

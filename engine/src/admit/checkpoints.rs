@@ -4,10 +4,10 @@ use super::files::tree;
 use super::{Admitted, require, some, text};
 use crate::block::MAX_FILE_BLOCKS;
 use crate::damage::Damage;
-use crate::event::{Event, MAX_MEMBERS, MAX_PATHS, MAX_RANGES, MAX_SHIFTS, Placed, Source};
-use crate::ids::{CheckpointId, VolumeId};
+use crate::event::{Event, MAX_MEMBERS, MAX_PATHS, MAX_RANGES, MAX_SHIFTS, Placed, Range, Source};
+use crate::ids::{CheckpointId, Ino, VolumeId};
 use crate::name::check_object_name;
-use crate::state::{Checkpoint, State, Volume};
+use crate::state::{Checkpoint, Image, State, Volume};
 use crate::views::Views;
 use std::sync::Arc;
 
@@ -58,33 +58,26 @@ pub(super) fn admit(state: &State, placed: &Placed<'_>, views: &Views) -> Admitt
             "the volume is no clone",
         ),
         Event::CopiedOut {
-            volume: id,
+            volume,
             checkpoint,
             ino,
             ranges,
             ..
         } => {
-            require(
-                volume(state, *id)?.images.contains_key(checkpoint),
-                "the checkpoint keeps no image of the volume",
-            )?;
-            some(
-                tree(state, *id)?.inode(*ino).and_then(|i| i.file()),
-                "the inode is no regular file",
-            )?;
-            require(
-                !ranges.is_empty() && ranges.len() <= MAX_RANGES,
-                "too few or too many ranges",
-            )?;
-            let mut end = 0;
-            for range in ranges {
-                require(range.count > 0 && range.block >= end, "ranges out of order")?;
-                end = some(
-                    range.block.checked_add(range.count),
-                    "a range of blocks that no file has",
-                )?;
-            }
-            require(end <= MAX_FILE_BLOCKS, "a range of blocks that no file has")
+            let image = image(state, *volume, *checkpoint)?;
+            require(!image.nodata, "a nodata image gets a before-image")?;
+            blocks_of_a_file(state, *volume, *ino, ranges)
+        }
+        Event::ChangeMarked {
+            volume,
+            checkpoint,
+            ino,
+            ranges,
+            ..
+        } => {
+            let image = image(state, *volume, *checkpoint)?;
+            require(image.nodata, "an image with data marks a change")?;
+            blocks_of_a_file(state, *volume, *ino, ranges)
         }
         Event::CopiedOutScope { volume: id, .. } => {
             let pending = &volume(state, *id)?.pending;
@@ -194,8 +187,51 @@ fn of_checkpoint(state: &State, placed: &Placed<'_>) -> Admitted {
         Event::CheckpointHeld { checkpoint, .. } | Event::CheckpointFlagged { checkpoint, .. } => {
             self::checkpoint(state, *checkpoint).map(|_| ())
         }
+        Event::CheckpointConverted {
+            checkpoint,
+            volumes,
+        } => {
+            self::checkpoint(state, *checkpoint)?;
+            require(
+                !volumes.is_empty() && volumes.len() <= MAX_MEMBERS,
+                "too few or too many volumes",
+            )?;
+            require(volumes.is_sorted_by(|a, b| a < b), "volumes out of order")?;
+            volumes.iter().try_for_each(|id| {
+                let image = image(state, *id, *checkpoint)?;
+                require(!image.nodata, "an image becomes nodata twice")
+            })
+        }
         _ => require(false, "an unknown kind"),
     }
+}
+
+fn image(state: &State, volume: VolumeId, checkpoint: CheckpointId) -> Result<&Image, Damage> {
+    some(
+        self::volume(state, volume)?.images.get(&checkpoint),
+        "the checkpoint keeps no image of the volume",
+    )
+}
+
+/// What events say of a file's blocks one by one.
+fn blocks_of_a_file(state: &State, volume: VolumeId, ino: Ino, ranges: &[Range]) -> Admitted {
+    some(
+        tree(state, volume)?.inode(ino).and_then(|i| i.file()),
+        "the inode is no regular file",
+    )?;
+    require(
+        !ranges.is_empty() && ranges.len() <= MAX_RANGES,
+        "too few or too many ranges",
+    )?;
+    let mut end = 0;
+    for range in ranges {
+        require(range.count > 0 && range.block >= end, "ranges out of order")?;
+        end = some(
+            range.block.checked_add(range.count),
+            "a range of blocks that no file has",
+        )?;
+    }
+    require(end <= MAX_FILE_BLOCKS, "a range of blocks that no file has")
 }
 
 fn volume(state: &State, id: VolumeId) -> Result<&Arc<Volume>, Damage> {
@@ -231,7 +267,8 @@ fn known_source(state: &State, source: Source, placed: &Placed<'_>, views: &View
     match source {
         Source::Live(id) => volume(state, id).map(|_| ()),
         Source::Checkpoint(id, checkpoint) => {
-            some(state.image(id, checkpoint), "the image is not there").map(|_| ())
+            let image = some(state.image(id, checkpoint), "the image is not there")?;
+            require(!image.nodata, "the image keeps no data")
         }
         Source::Position(id, seq) => match views.0.get(&seq) {
             Some(view) => some(view.volume(id), "the volume was not there then").map(|_| ()),

@@ -158,7 +158,16 @@ pub(super) fn admit(state: &State, placed: &Placed<'_>, views: &Views) -> Admitt
         } => {
             file(tree(state, *volume)?, *ino)?;
             match restorable(views, state, *source, *from) {
-                Some(holds) => require(holds, "the image has no such file"),
+                Some(holds) => {
+                    require(holds, "the image has no such file")?;
+                    match source {
+                        Source::Checkpoint(id, checkpoint) => require(
+                            state.image(*id, *checkpoint).is_some_and(|i| !i.nodata),
+                            "the image keeps no data",
+                        ),
+                        _ => Ok(()),
+                    }
+                }
                 None => match source {
                     Source::Position(_, seq) if !views.0.contains_key(seq) && *seq < placed.seq => {
                         Err(Damage::needs(*seq))

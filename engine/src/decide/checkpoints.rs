@@ -15,6 +15,7 @@ pub(super) fn judge(state: &State, request: &Request<'_>) -> Result<Vec<Event>, 
             volumes,
             nomount,
             removable,
+            nodata,
             note,
         } => {
             let name = match name {
@@ -36,14 +37,21 @@ pub(super) fn judge(state: &State, request: &Request<'_>) -> Result<Vec<Event>, 
             for id in &members {
                 volume(state, *id)?;
             }
-            Ok(vec![Event::CheckpointCreated {
-                checkpoint: state.next_checkpoint,
+            let checkpoint = state.next_checkpoint;
+            let converted = nodata.then(|| Event::CheckpointConverted {
+                checkpoint,
+                volumes: members.clone(),
+            });
+            let created = Event::CheckpointCreated {
+                checkpoint,
                 name,
                 volumes: members,
                 removable: *removable,
                 nomount: *nomount,
                 note: cut(note),
-            }])
+            };
+            // It owns nothing yet, so there is nothing to be counted.
+            Ok([created].into_iter().chain(converted).collect())
         }
         Command::CheckpointRemove { checkpoint: id } => {
             remove_events(state, checkpoint(state, *id)?)
@@ -96,6 +104,31 @@ pub(super) fn judge(state: &State, request: &Request<'_>) -> Result<Vec<Event>, 
                 .into_iter()
                 .collect())
         }
+        Command::CheckpointConvert { checkpoint: id } => {
+            let found = checkpoint(state, *id)?;
+            if found.held {
+                return Err(held(found, "convert"));
+            }
+            let volumes: Vec<VolumeId> = found
+                .volumes
+                .iter()
+                .filter(|v| state.image(**v, *id).is_some_and(|image| !image.nodata))
+                .copied()
+                .collect();
+            if volumes.is_empty() {
+                return Ok(Vec::new());
+            }
+            let scope = |volume: &VolumeId| Event::CopiedOutScope {
+                volume: *volume,
+                cause: Cause::Conversion,
+            };
+            let mut events: Vec<Event> = volumes.iter().map(scope).collect();
+            events.push(Event::CheckpointConverted {
+                checkpoint: *id,
+                volumes,
+            });
+            Ok(events)
+        }
         Command::Settle {
             volume: id,
             scope,
@@ -129,17 +162,19 @@ pub(super) fn judge(state: &State, request: &Request<'_>) -> Result<Vec<Event>, 
 /// The events that remove a checkpoint: what it owns is handed down, counted in the background.
 pub(super) fn remove_events(state: &State, found: &Checkpoint) -> Result<Vec<Event>, Refusal> {
     if found.held {
-        return Err(
-            Refusal::new(Kind::NotAllowed, format!("cannot remove {}", found.name))
-                .why(format!("checkpoint {} is held", found.name))
-                .next(format!("strand checkpoint release {}", found.name)),
-        );
+        return Err(held(found, "remove"));
     }
     let mut events = scopes(state, found, Cause::Removal);
     events.push(Event::CheckpointRemoved {
         checkpoint: found.id,
     });
     Ok(events)
+}
+
+fn held(found: &Checkpoint, what: &str) -> Refusal {
+    Refusal::new(Kind::NotAllowed, format!("cannot {what} {}", found.name))
+        .why(format!("checkpoint {} is held", found.name))
+        .next(format!("strand checkpoint release {}", found.name))
 }
 
 /// The scope events of something that happens to all members of a checkpoint.
@@ -161,7 +196,7 @@ pub(super) fn usable_image(
 ) -> Result<(), Refusal> {
     let found = checkpoint(state, id)?;
     let volume = volume(state, volume_id)?;
-    if !volume.images.contains_key(&id) {
+    let Some(image) = volume.images.get(&id) else {
         return Err(Refusal::new(
             Kind::NotFound,
             format!(
@@ -170,6 +205,12 @@ pub(super) fn usable_image(
             ),
         )
         .next(format!("strand checkpoint show {}", found.name)));
+    };
+    if image.nodata {
+        return Err(keeps_no_data(
+            found,
+            &format!("use checkpoint {}", found.name),
+        ));
     }
     if found.nomount {
         return Err(Refusal::new(
@@ -180,6 +221,16 @@ pub(super) fn usable_image(
         .next(format!("strand checkpoint clear {} nomount", found.name)));
     }
     Ok(())
+}
+
+/// What is said where an image's data is asked for and it has none.
+pub(crate) fn keeps_no_data(found: &Checkpoint, what: &str) -> Refusal {
+    Refusal::new(Kind::NotAllowed, format!("cannot {what}"))
+        .why("it is nodata: it remembers what changed, and keeps none of it")
+        .next(format!(
+            "strand checkpoint diff {} VOL lists what changed; strand checkpoint list shows which have data",
+            found.name
+        ))
 }
 
 fn free_name(state: &State, name: &str) -> Result<(), Refusal> {

@@ -244,11 +244,23 @@ pub(super) fn range_copy_outs(
             cause,
         }];
     };
+    let volume = volume.id;
     let mut events = Vec::new();
-    for ((checkpoint, ino), ranges) in passed {
+    for ((checkpoint, ino), ranges) in passed.marked {
+        for ranges in ranges.chunks(MAX_RANGES) {
+            events.push(Event::ChangeMarked {
+                volume,
+                checkpoint,
+                cause,
+                ino,
+                ranges: ranges.to_vec(),
+            });
+        }
+    }
+    for ((checkpoint, ino), ranges) in passed.copied_out {
         for ranges in ranges.chunks(MAX_RANGES) {
             events.push(Event::CopiedOut {
-                volume: volume.id,
+                volume,
                 checkpoint,
                 cause,
                 ino,

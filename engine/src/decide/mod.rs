@@ -78,6 +78,7 @@ fn judge(state: &State, request: &Request<'_>, views: &Views) -> Result<Vec<Even
         | Command::CheckpointRename { .. }
         | Command::CheckpointHold { .. }
         | Command::CheckpointFlag { .. }
+        | Command::CheckpointConvert { .. }
         | Command::Settle { .. } => checkpoints::judge(state, request),
         Command::Rollback { .. } | Command::RollbackAll { .. } | Command::RollbackFiles { .. } => {
             rollback::judge(state, request, views)
@@ -168,6 +169,7 @@ fn enough_room(request: &Request<'_>) -> Result<(), Refusal> {
     let reserve = request.reserve_blocks;
     let (need, keep) = match &request.command {
         Command::CheckpointRemove { .. }
+        | Command::CheckpointConvert { .. }
         | Command::VolumeRemove { .. }
         | Command::Settle { .. }
         | Command::DropOrphan { .. } => (1, 0),

@@ -34,7 +34,7 @@ pub(super) fn undo(
             ..
         } => {
             let id = first_volume(change)?;
-            image_is_there(state, *before)?;
+            image_is_there(state, *before, &change.volumes)?;
             let restore = Restore {
                 attributes: true,
                 delete_new: false,
@@ -128,6 +128,11 @@ pub(super) fn redo(
             _,
         ) => {
             let id = first_volume(change)?;
+            if let Source::Checkpoint(_, image) = source
+                && state.checkpoints.contains_key(image)
+            {
+                image_is_there(state, *image, &change.volumes)?;
+            }
             let restore = Restore {
                 attributes: *attributes,
                 delete_new: *delete_new,
@@ -174,7 +179,7 @@ fn back_to(
     change: &Change,
     image: CheckpointId,
 ) -> Result<(Vec<Event>, Option<CheckpointId>), Refusal> {
-    image_is_there(state, image)?;
+    image_is_there(state, image, &change.volumes)?;
     for id in &change.volumes {
         volume(state, *id)?;
     }
@@ -189,8 +194,15 @@ fn back_to(
     ))
 }
 
-fn image_is_there(state: &State, image: CheckpointId) -> Result<(), Refusal> {
+fn image_is_there(state: &State, image: CheckpointId, volumes: &[VolumeId]) -> Result<(), Refusal> {
     if state.checkpoints.contains_key(&image) {
+        let nodata = |v: &VolumeId| state.image(*v, image).is_some_and(|i| i.nodata);
+        if volumes.iter().any(nodata) {
+            return Err(nothing(
+                "undo",
+                "the checkpoint that kept the state before it was made nodata since",
+            ));
+        }
         return Ok(());
     }
     Err(nothing(

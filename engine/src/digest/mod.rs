@@ -241,10 +241,15 @@ impl Pass {
             ledger.handed_down,
             ledger.released,
         );
-        self.entries.small(
+        let entry = self.entries.small(
             Kind::Image,
             &(removed, volume, id, image.born.0, ledger, tree),
-        )
+        );
+        if !image.nodata {
+            return entry;
+        }
+        let nodata = (removed, volume, id, image.marks);
+        entry.wrapping_add(self.entries.small(Kind::Nodata, &nodata))
     }
 
     /// The digests of a live tree and of a list of images.

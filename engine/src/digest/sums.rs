@@ -27,6 +27,7 @@ pub(super) enum Kind {
     Name,
     Xattr,
     Spread,
+    Nodata,
 }
 
 /// Makes entries, and counts them.

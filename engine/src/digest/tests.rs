@@ -5,6 +5,7 @@ use crate::block::BlockRef;
 use crate::event::Cause;
 use crate::event::{Event, NewBody, SetAttributes};
 use crate::ids::Ino;
+use crate::images::Images;
 use crate::radix::Radix;
 use crate::state::{Body, FileBody, Inode, Names, What, Xattrs};
 use crate::statefile::history::{History, bytes};
@@ -181,6 +182,13 @@ fn pending(state: &mut State) -> &mut crate::state::Pending {
     Arc::make_mut(data(state).pending.back_mut().expect("one is open"))
 }
 
+fn image(state: &mut State, change: impl FnOnce(&mut Image)) {
+    let id = CheckpointId(1);
+    let mut image = data(state).images.remove(id).expect("it is there");
+    change(&mut image);
+    data(state).images.insert(id, image);
+}
+
 fn inode(state: &mut State, change: impl FnOnce(&mut Inode)) {
     let ino = data(state)
         .live
@@ -256,30 +264,10 @@ fn any_single_change_changes_the_digest() {
         |s| {
             data(s).spread.insert(77, [].into());
         },
-        |s| {
-            data(s)
-                .images
-                .get_mut(&CheckpointId(1))
-                .expect("it is there")
-                .ledger
-                .released += 1
-        },
-        |s| {
-            data(s)
-                .images
-                .get_mut(&CheckpointId(1))
-                .expect("it is there")
-                .born
-                .0 += 1
-        },
-        |s| {
-            data(s)
-                .images
-                .get_mut(&CheckpointId(1))
-                .expect("it is there")
-                .root
-                .blocks += 1
-        },
+        |s| image(s, |i| i.ledger.released += 1),
+        |s| image(s, |i| i.born.0 += 1),
+        |s| image(s, |i| i.root.blocks += 1),
+        |s| image(s, |i| i.nodata = true),
         |s| {
             data(s).removed_images.clear();
         },
@@ -287,7 +275,7 @@ fn any_single_change_changes_the_digest() {
         |s| pending(s).cause = Cause::Reset,
         |s| pending(s).after = None,
         |s| pending(s).before.live.blocks += 1,
-        |s| pending(s).before.images.clear(),
+        |s| pending(s).before.images = Images::new(),
         |s| Arc::make_mut(s.volumes.get_mut(&VolumeId(2)).expect("it is there")).origin = None,
         |s| inode(s, |i| i.mode ^= 1),
         |s| inode(s, |i| i.uid += 1),

@@ -45,6 +45,8 @@ impl Event {
             Event::FileRestored { .. } => "file-restored",
             Event::FilesRolledBack { .. } => "files-rolled-back",
             Event::Undone { .. } => "undone",
+            Event::ChangeMarked { .. } => "change-marked",
+            Event::CheckpointConverted { .. } => "checkpoint-converted",
         }
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use strand_journal::{BlockAddr, Crcs};
 
-/// The most ranges that one [`Event::CopiedOut`] names.
+/// The most ranges that one [`Event::CopiedOut`] or [`Event::ChangeMarked`] names.
 pub const MAX_RANGES: usize = 2048;
 /// The most shifts that one [`Event::Settled`] names.
 pub const MAX_SHIFTS: usize = 2048;
@@ -406,6 +406,27 @@ pub enum Event {
         redo: bool,
         /// The checkpoint that keeps the state before this, where the change was a rollback or a reset.
         before: Option<CheckpointId>,
+    },
+    /// Blocks changed since a nodata checkpoint; it keeps nothing of them. Stands before its cause, in the same commit, beside the `CopiedOut` of an
+    /// older checkpoint where one keeps them.
+    ChangeMarked {
+        /// The volume.
+        volume: VolumeId,
+        /// The newest checkpoint that knew the versions being replaced: a nodata one.
+        checkpoint: CheckpointId,
+        /// Why.
+        cause: Cause,
+        /// The file.
+        ino: Ino,
+        /// Which of its blocks.
+        ranges: Vec<Range>,
+    },
+    /// Images keep no data any more: what they owned is handed down, or released. Nothing brings it back.
+    CheckpointConverted {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// Of which volumes, in ascending order.
+        volumes: Vec<VolumeId>,
     },
 }
 

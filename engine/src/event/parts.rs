@@ -65,6 +65,8 @@ pub enum Cause {
     Restoration,
     /// A snapshot resynchronised.
     Resync,
+    /// An image became nodata.
+    Conversion,
 }
 
 /// A run of blocks of a file: first block, number of blocks.
@@ -128,6 +130,20 @@ pub enum Shift {
     /// A checkpoint owns them no longer: they are live again, or nobody maps them.
     Released {
         /// The owner before.
+        from: CheckpointId,
+        /// Number of versions.
+        blocks: u64,
+    },
+    /// A nodata checkpoint is the newest that knew them, and they are live no more: it marks them as changed.
+    Marked {
+        /// The checkpoint.
+        to: CheckpointId,
+        /// Number of versions.
+        blocks: u64,
+    },
+    /// A nodata checkpoint marks them no longer: they are live again, or a newer checkpoint knows them.
+    Unmarked {
+        /// The checkpoint.
         from: CheckpointId,
         /// Number of versions.
         blocks: u64,

@@ -4,6 +4,7 @@ use super::files::new_inode;
 use super::{push_change, stamp, use_ino, with_volume};
 use crate::event::{Cause, Event, NewBody, Placed, Range, Shift, Source};
 use crate::ids::{CheckpointId, VolumeId};
+use crate::images::Images;
 use crate::queue::Queue;
 use crate::state::{Checkpoint, Fileset, Image, Ledger, Origin, Pending, State, Volume, What};
 use crate::views::{Views, without_orphans};
@@ -123,13 +124,19 @@ pub(super) fn evolve(state: &mut State, placed: &Placed<'_>, views: &Views) {
             ranges,
             ..
         } => {
-            let blocks = ranges
-                .iter()
-                .map(|r: &Range| r.count)
-                .fold(0, u64::wrapping_add);
-            ledger(state, *volume, *checkpoint, |l| {
-                l.copied_out = l.copied_out.wrapping_add(blocks)
+            let blocks = blocks_of(ranges);
+            books(state, *volume, *checkpoint, |l, _| {
+                add(&mut l.copied_out, blocks)
             });
+        }
+        Event::ChangeMarked {
+            volume,
+            checkpoint,
+            ranges,
+            ..
+        } => {
+            let blocks = blocks_of(ranges);
+            books(state, *volume, *checkpoint, |_, marks| add(marks, blocks));
         }
         Event::CopiedOutScope { volume, cause } => {
             with_volume(state, *volume, |v| {
@@ -220,6 +227,8 @@ fn on_checkpoint(state: &mut State, placed: &Placed<'_>) {
                         root: without_orphans(&v.live),
                         born: placed.first,
                         ledger: Ledger::default(),
+                        nodata: false,
+                        marks: 0,
                     };
                     v.images.insert(*checkpoint, image);
                 });
@@ -247,7 +256,7 @@ fn on_checkpoint(state: &mut State, placed: &Placed<'_>) {
             state.checkpoint_names.remove(&removed.name);
             for id in &removed.volumes {
                 with_volume(state, *id, |v| {
-                    if let Some(image) = v.images.remove(checkpoint) {
+                    if let Some(image) = v.images.remove(*checkpoint) {
                         v.removed_images.insert(*checkpoint, image);
                         close_scope(v, |_| true);
                     }
@@ -275,6 +284,18 @@ fn on_checkpoint(state: &mut State, placed: &Placed<'_>) {
                 .checkpoint_names
                 .insert(back.name.clone(), *checkpoint);
             state.checkpoints.insert(*checkpoint, back);
+        }
+        Event::CheckpointConverted {
+            checkpoint,
+            volumes,
+        } => {
+            for id in volumes {
+                with_volume(state, *id, |v| {
+                    if v.images.convert(*checkpoint) {
+                        close_scope(v, |_| true);
+                    }
+                });
+            }
         }
         Event::CheckpointRenamed { checkpoint, name } => {
             let name: Arc<str> = name.as_str().into();
@@ -334,7 +355,7 @@ fn add_volume(
         created_time: placed.time,
         origin,
         live,
-        images: OrdMap::new(),
+        images: Images::new(),
         removed_images: OrdMap::new(),
         spread: crate::state::Spread::new(),
         pending: Queue::new(),
@@ -370,36 +391,52 @@ pub(super) fn close_scope(volume: &mut Volume, cause: impl Fn(Cause) -> bool) {
     }
 }
 
-fn ledger(
+fn blocks_of(ranges: &[Range]) -> u64 {
+    ranges
+        .iter()
+        .map(|r: &Range| r.count)
+        .fold(0, u64::wrapping_add)
+}
+
+fn add(n: &mut u64, blocks: u64) {
+    *n = n.wrapping_add(blocks);
+}
+
+fn books(
     state: &mut State,
     volume: VolumeId,
     checkpoint: CheckpointId,
-    change: impl FnOnce(&mut Ledger),
+    change: impl FnOnce(&mut Ledger, &mut u64),
 ) {
     with_volume(state, volume, |v| {
-        if let Some(image) = v.images.get_mut(&checkpoint) {
-            change(&mut image.ledger);
+        if let Some((ledger, marks)) = v.images.books(checkpoint) {
+            change(ledger, marks);
         } else if let Some(image) = v.removed_images.get_mut(&checkpoint) {
-            change(&mut image.ledger);
+            change(&mut image.ledger, &mut image.marks);
         }
     });
 }
 
 fn settle(state: &mut State, volume: VolumeId, shift: Shift) {
-    let add = |n: &mut u64, blocks: u64| *n = n.wrapping_add(blocks);
     match shift {
         Shift::CopiedOut { to, blocks } => {
-            ledger(state, volume, to, |l| add(&mut l.copied_out, blocks))
+            books(state, volume, to, |l, _| add(&mut l.copied_out, blocks));
         }
         Shift::HandedDown { from, to, blocks } => {
-            ledger(state, volume, from, |l| add(&mut l.handed_down, blocks));
-            ledger(state, volume, to, |l| add(&mut l.handed_in, blocks));
+            books(state, volume, from, |l, _| add(&mut l.handed_down, blocks));
+            books(state, volume, to, |l, _| add(&mut l.handed_in, blocks));
         }
         Shift::HandedIn { to, blocks } => {
-            ledger(state, volume, to, |l| add(&mut l.handed_in, blocks))
+            books(state, volume, to, |l, _| add(&mut l.handed_in, blocks));
         }
         Shift::Released { from, blocks } => {
-            ledger(state, volume, from, |l| add(&mut l.released, blocks))
+            books(state, volume, from, |l, _| add(&mut l.released, blocks));
+        }
+        Shift::Marked { to, blocks } => books(state, volume, to, |_, marks| add(marks, blocks)),
+        Shift::Unmarked { from, blocks } => {
+            books(state, volume, from, |_, marks| {
+                *marks = marks.wrapping_sub(blocks)
+            });
         }
     }
 }

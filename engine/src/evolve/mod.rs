@@ -42,7 +42,9 @@ pub fn evolve(state: &mut State, placed: &Placed<'_>, views: &Views) {
         | Event::CheckpointFlagged { .. }
         | Event::RolledBack { .. }
         | Event::FilesRolledBack { .. }
-        | Event::Undone { .. } => checkpoints::evolve(state, placed, views),
+        | Event::Undone { .. }
+        | Event::ChangeMarked { .. }
+        | Event::CheckpointConverted { .. } => checkpoints::evolve(state, placed, views),
         _ => files::evolve(state, placed, views),
     }
     if placed.last {

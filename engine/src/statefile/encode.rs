@@ -13,6 +13,13 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+/// A list of images, and the nodata ones among them with what they mark.
+#[derive(Eq, PartialEq)]
+struct Listed {
+    images: Vec<ImageRecord>,
+    nodata: Vec<(u32, u64)>,
+}
+
 /// About how many images fit one record.
 const IMAGES_IN_PART: usize = PART_BYTES / 32;
 
@@ -23,8 +30,8 @@ pub(super) struct Encoder<'d> {
     image_trees: BTreeMap<(VolumeId, CheckpointId), u64>,
     live_trees: BTreeMap<VolumeId, u64>,
     image_lists: u64,
-    /// The newest list of images and its number.
-    last_images: Option<(u64, Vec<ImageRecord>)>,
+    /// The newest list of images, with those that are nodata, and its number.
+    last_images: Option<(u64, Listed)>,
 }
 
 impl<'d> Encoder<'d> {
@@ -169,7 +176,11 @@ impl<'d> Encoder<'d> {
         live: u64,
     ) -> io::Result<u64> {
         let mut list = Vec::with_capacity(images.len());
+        let mut nodata = Vec::new();
         for (id, image) in images {
+            if image.nodata {
+                nodata.push((id.0, image.marks));
+            }
             let near = self.image_trees.get(&(volume, *id)).copied().or(Some(live));
             list.push(ImageRecord {
                 checkpoint: id.0,
@@ -181,15 +192,23 @@ impl<'d> Encoder<'d> {
                 released: image.ledger.released,
             });
         }
-        let (mut base, mut removed, mut set) = (None, Vec::new(), list.clone());
+        let list = Listed {
+            images: list,
+            nodata,
+        };
+        let (mut base, mut removed, mut set) = (None, Vec::new(), list.images.clone());
         if let Some((id, last)) = &self.last_images {
             if *last == list {
                 return Ok(*id);
             }
-            let (gone, changed) = changes(last, &list);
-            if gone.len() + changed.len() < list.len() {
+            let (gone, changed) = changes(&last.images, &list.images);
+            if gone.len() + changed.len() < list.images.len() {
                 (base, removed, set) = (Some(*id), gone, changed);
             }
+        }
+        for part in list.nodata.chunks(IMAGES_IN_PART * 2) {
+            let images = part.to_vec();
+            self.shared.record(&Record::Nodata { images })?;
         }
         for part in removed.chunks(IMAGES_IN_PART * 4) {
             let removed = part.to_vec();
@@ -218,7 +237,7 @@ impl<'d> Encoder<'d> {
     }
 
     /// Gives a list just written its number.
-    fn listed(&mut self, list: Vec<ImageRecord>) -> u64 {
+    fn listed(&mut self, list: Listed) -> u64 {
         self.last_images = Some((self.image_lists, list));
         self.image_lists += 1;
         self.image_lists - 1

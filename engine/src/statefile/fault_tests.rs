@@ -6,6 +6,7 @@ use super::tree::check_tree;
 use super::whole::check_state;
 use crate::event::NewBody;
 use crate::ids::{ActorId, CheckpointId, Ino, VolumeId};
+use crate::images::Images;
 use crate::state::{Body, Fileset, Inode, State, Volume};
 use std::sync::Arc;
 
@@ -175,9 +176,9 @@ fn parts_that_do_not_belong_together_are_refused() {
         |s| data(s).name = "no/name".into(),
         |s| data(s).created = 0,
         |s| data(s).changed = s.time + 1,
-        |s| data(s).images.clear(),
+        |s| data(s).images = Images::new(),
         |s| s.checkpoints.clear(),
-        |s| data(s).removed_images = data(s).images.clone(),
+        |s| data(s).removed_images = (*data(s).images).clone(),
         |s| s.removed_volumes = s.volumes.clone(),
         |s| s.removed_checkpoints = s.checkpoints.clone(),
         |s| {

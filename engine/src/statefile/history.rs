@@ -288,7 +288,7 @@ impl History {
         });
         let name = format!("n{}", self.below(1000));
         let cause = Cause::Rollback;
-        match self.below(12) {
+        match self.below(14) {
             0..3 => {
                 let checkpoint = self.state.next_checkpoint;
                 let (volumes, note) = (vec![volume], String::new());
@@ -356,6 +356,29 @@ impl History {
                         change,
                         redo: false,
                         before: None,
+                    })
+                })
+            }
+            11 => checkpoint.is_some_and(|checkpoint| {
+                self.fold(Event::CopiedOutScope {
+                    volume,
+                    cause: Cause::Conversion,
+                }) && self.fold(Event::CheckpointConverted {
+                    checkpoint,
+                    volumes: vec![volume],
+                })
+            }),
+            12 => {
+                let file = self.state.volumes[&volume].live.inodes.iter();
+                let ino = file.filter(|(_, i)| i.file().is_some()).map(|(ino, _)| ino);
+                let (ino, ranges) = (ino.last(), vec![Range { block: 0, count: 2 }]);
+                checkpoint.zip(ino).is_some_and(|(checkpoint, ino)| {
+                    self.fold(Event::ChangeMarked {
+                        volume,
+                        checkpoint,
+                        cause,
+                        ino: Ino(ino),
+                        ranges,
                     })
                 })
             }

@@ -85,6 +85,8 @@ pub(super) enum Record<'a> {
     Change(#[serde(borrow)] ChangeRecord<'a>),
     /// The counters. The last record.
     Counters(CountersRecord),
+    /// The nodata images of the next `Images` that ends, and what they mark.
+    Nodata { images: Vec<(u32, u64)> },
 }
 
 /// The root of a radix map.

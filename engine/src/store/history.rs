@@ -11,7 +11,8 @@ use crate::state::{Fileset, State, What};
 use crate::views::{Views, without_orphans};
 
 impl Store {
-    /// The tree that a source names: live, a checkpoint's image, or as it was at a commit boundary.
+    /// The tree that a source names: live, a checkpoint's image, or as it was at a commit boundary. Of a nodata image it can be walked, and
+    /// compared with others; its files cannot be read ([`Fileset::nodata`]).
     ///
     /// # Errors
     /// [`Kind::NotFound`], [`Kind::NotAllowed`] (a nomount checkpoint), [`Kind::OutOfRange`].
@@ -38,11 +39,11 @@ impl Store {
                     .next(format!("strand checkpoint clear {} nomount", found.name))
                     .into());
                 }
-                Ok(state
-                    .image(volume, checkpoint)
-                    .ok_or_else(missing)?
-                    .root
-                    .clone())
+                let image = state.image(volume, checkpoint).ok_or_else(missing)?;
+                Ok(Fileset {
+                    nodata: image.nodata,
+                    ..image.root.clone()
+                })
             }
             Source::Position(volume, seq) => {
                 let state = self.state_at(seq)?;
@@ -56,6 +57,21 @@ impl Store {
                 Ok(without_orphans(&then.live))
             }
         }
+    }
+
+    /// As [`Store::view`], for those who want its files: of a nodata image it is refused.
+    ///
+    /// # Errors
+    /// As [`Store::view`]; [`Kind::NotAllowed`] for a nodata image.
+    pub fn view_with_data(&self, source: Source) -> Result<Fileset, Error> {
+        let tree = self.view(source)?;
+        if tree.nodata {
+            return Err(Refusal::new(Kind::NotAllowed, "cannot use that checkpoint")
+                .why("it is nodata: it remembers what changed, and keeps none of it")
+                .next("strand checkpoint list shows which have data")
+                .into());
+        }
+        Ok(tree)
     }
 
     /// The state just after a commit boundary: folded from the nearest state file at or before it, or from the start.

@@ -22,7 +22,7 @@ impl Store {
     /// Reads from a file of a tree: as many bytes as there are, up to the buffer's length. Holes read as zeros.
     ///
     /// # Errors
-    /// [`Error::Damage`] where a block is not what was written; [`Error::Journal`] where it cannot be read.
+    /// [`Error::Damage`] where a block is not what was written; [`Error::Journal`] where it cannot be read; [`Kind::NotAllowed`] in a nodata image.
     pub fn read(
         &self,
         tree: &Fileset,
@@ -206,6 +206,12 @@ fn regular(tree: &Fileset, ino: Ino) -> Result<&FileBody, Error> {
     let inode = tree
         .inode(ino)
         .ok_or_else(|| Refusal::new(Kind::NotFound, "the file is not there"))?;
+    if tree.nodata && inode.file().is_some() {
+        return Err(Refusal::new(Kind::NotAllowed, "the file cannot be read")
+            .why("its checkpoint is nodata: it remembers what changed, and keeps none of it")
+            .next("read it from a checkpoint with data: strand checkpoint list")
+            .into());
+    }
     match inode.file() {
         Some(file) => Ok(file),
         None if inode.is_dir() => Err(Refusal::new(Kind::IsADirectory, "it is a directory").into()),

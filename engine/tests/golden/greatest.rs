@@ -227,5 +227,16 @@ pub(crate) fn greatest() -> Vec<Event> {
             redo: true,
             before: Some(checkpoint),
         },
+        Event::ChangeMarked {
+            volume,
+            checkpoint,
+            cause: Cause::Conversion,
+            ino,
+            ranges: vec![range; MAX_RANGES],
+        },
+        Event::CheckpointConverted {
+            checkpoint,
+            volumes: vec![volume; MAX_MEMBERS],
+        },
     ]
 }

@@ -124,6 +124,7 @@ impl Script {
             volumes,
             nomount: false,
             removable: false,
+            nodata: false,
             note,
         });
         self.store.state().checkpoint_named(name).unwrap().id
@@ -240,8 +241,24 @@ fn play() -> Script {
     store.record_digest().unwrap();
     script.clock.jump_to(BEGIN + 3_600_000_000_000);
     script.write(data, 0, 0x55, 10);
+    life_of_checkpoints(&script, data, before);
     store.sync().unwrap();
     script
+}
+
+/// What changes without a before-image, and images that are given up.
+fn life_of_checkpoints(script: &Script, data: Ino, old: CheckpointId) {
+    script.run(Command::CheckpointCreate {
+        name: Some("marks".into()),
+        volumes: vec![script.volume],
+        nomount: false,
+        removable: false,
+        nodata: true,
+        note: String::new(),
+    });
+    script.write(data, 0, 0x66, 4096);
+    script.run(Command::CheckpointConvert { checkpoint: old });
+    assert!(script.store.settle().unwrap() > 0);
 }
 
 /// Every kind of inode, and what happens to names and contents without a checkpoint.

@@ -374,6 +374,39 @@ pub(crate) fn samples() -> Vec<Event> {
             redo: true,
             before: Some(CheckpointId(6)),
         },
+        scope(Cause::Conversion),
+        Event::Settled {
+            volume,
+            scope: 900,
+            shifts: vec![
+                Shift::Marked {
+                    to: checkpoint,
+                    blocks: 2,
+                },
+                Shift::Unmarked {
+                    from: CheckpointId(4),
+                    blocks: 1 << 40,
+                },
+            ],
+            last: true,
+        },
+        Event::ChangeMarked {
+            volume,
+            checkpoint,
+            cause: Cause::Write,
+            ino,
+            ranges: vec![
+                Range { block: 0, count: 1 },
+                Range {
+                    block: 130,
+                    count: 16_384,
+                },
+            ],
+        },
+        Event::CheckpointConverted {
+            checkpoint,
+            volumes: vec![VolumeId(1), volume],
+        },
     ]);
     all
 }

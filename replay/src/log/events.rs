@@ -205,9 +205,9 @@ fn fields(event: &Event, labels: &Labels) -> Map<String, Value> {
         }
     }
     match event {
-        Event::CopiedOut { cause, .. } | Event::CopiedOutScope { cause, .. } => {
-            name_cause(&mut fields, *cause)
-        }
+        Event::CopiedOut { cause, .. }
+        | Event::CopiedOutScope { cause, .. }
+        | Event::ChangeMarked { cause, .. } => name_cause(&mut fields, *cause),
         Event::CloneCreated { source, .. }
         | Event::FileRestored { source, .. }
         | Event::FilesRolledBack { source, .. } => {
@@ -301,13 +301,15 @@ fn source_value(source: Source, labels: &Labels) -> Value {
 fn shift_value(shift: &Shift, labels: &Labels) -> Value {
     let kind = touch::shift_kind(shift);
     match shift {
-        Shift::CopiedOut { to, blocks } | Shift::HandedIn { to, blocks } => {
+        Shift::CopiedOut { to, blocks }
+        | Shift::HandedIn { to, blocks }
+        | Shift::Marked { to, blocks } => {
             json!({"kind": kind, "to": labels.checkpoint(*to), "blocks": blocks})
         }
         Shift::HandedDown { from, to, blocks } => {
             json!({"kind": kind, "from": labels.checkpoint(*from), "to": labels.checkpoint(*to), "blocks": blocks})
         }
-        Shift::Released { from, blocks } => {
+        Shift::Released { from, blocks } | Shift::Unmarked { from, blocks } => {
             json!({"kind": kind, "from": labels.checkpoint(*from), "blocks": blocks})
         }
     }

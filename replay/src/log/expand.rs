@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use strand_engine::owner::{maps, newest_image};
 use strand_engine::{
-    BlockRef, CheckpointId, Error, Event, Fileset, Ino, Kind, Pending, Place, Range, Refusal,
-    Roots, Seq, Spread, State, Store, VolumeId,
+    BlockRef, CheckpointId, Error, Event, Ino, Kind, Pending, Place, Range, Refusal, Roots, Seq,
+    Spread, State, Store, VolumeId,
 };
 
 /// Blocks of one file that changed their owner the same way.
@@ -113,13 +113,15 @@ fn moved(pending: &Pending, spread: &Spread, state: &State, volume: VolumeId) ->
     versions_that_differ(&before.live, &after.live, &mut |place, version, _| {
         collector.take(place, version)
     });
+    let converted = |id: &CheckpointId| {
+        let kind = |roots: &Roots| roots.images.get(id).map(|image| image.nodata);
+        kind(before) != kind(after)
+    };
     for (roots, others) in [(before, after), (after, before)] {
-        for (id, image) in roots
-            .images
-            .iter()
-            .filter(|(id, _)| !others.images.contains_key(*id))
-        {
-            let newer = next_newer(roots, *id);
+        for (id, image) in roots.images.iter().filter(|(id, _)| {
+            !others.images.contains_key(*id) || std::ptr::eq(roots, before) && converted(id)
+        }) {
+            let newer = roots.images.next_newer_data(*id).unwrap_or(&roots.live);
             versions_that_differ(&image.root, newer, &mut |place, version, _| {
                 if maps(&image.root, spread, version, place) {
                     collector.take(place, version);
@@ -192,14 +194,6 @@ fn owner_name(owner: Owner, labels: &Labels) -> String {
         Owner::Checkpoint(id) => labels.checkpoint(id),
         Owner::Nobody => "nobody".into(),
     }
-}
-
-fn next_newer(roots: &Roots, id: CheckpointId) -> &Fileset {
-    roots
-        .images
-        .iter()
-        .find(|(other, _)| **other > id)
-        .map_or(&roots.live, |(_, image)| &image.root)
 }
 
 impl fmt::Display for Moved {

@@ -164,6 +164,7 @@ pub fn cause_name(cause: Cause) -> &'static str {
         Cause::Removal => "removal",
         Cause::Restoration => "restoration",
         Cause::Resync => "resync",
+        Cause::Conversion => "conversion",
     }
 }
 

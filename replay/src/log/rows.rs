@@ -7,7 +7,7 @@ use super::run::Run;
 use super::{sentence, touch};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
-use strand_engine::{Actor, Error, Event, EventTime, Seq, Store};
+use strand_engine::{Actor, CheckpointId, Error, Event, EventTime, Seq, Store};
 
 /// A run ends where its actor paused this long, in ns.
 const GAP_NS: u64 = 2_000_000_000;
@@ -43,13 +43,16 @@ pub struct Row {
     pub files: u64,
     /// What passed to checkpoints.
     pub passed: Vec<Passed>,
+    /// What nodata checkpoints marked as changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub marked: Vec<Passed>,
     /// Paths of the files, at most four.
     pub paths: Vec<String>,
     /// The whole in words, with the actor, without the time.
     pub text: String,
 }
 
-/// Versions that passed to one checkpoint.
+/// Versions that passed to one checkpoint, or that it marked.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Passed {
     /// The checkpoint's name.
@@ -246,6 +249,14 @@ impl Rows {
                 .collect(),
             None => Vec::new(),
         };
+        let by_name = |sums: &BTreeMap<CheckpointId, u64>, labels: &Labels| {
+            sums.iter()
+                .map(|(id, blocks)| Passed {
+                    checkpoint: labels.checkpoint(*id),
+                    blocks: *blocks,
+                })
+                .collect()
+        };
         Row {
             first_seq: run.first_seq,
             last_seq: run.last_seq,
@@ -256,14 +267,8 @@ impl Rows {
             volume: run.volume.map(|v| labels.volume(v)),
             blocks: run.written,
             files: run.files.len() as u64,
-            passed: run
-                .passed
-                .iter()
-                .map(|(id, blocks)| Passed {
-                    checkpoint: labels.checkpoint(*id),
-                    blocks: *blocks,
-                })
-                .collect(),
+            passed: by_name(&run.passed, labels),
+            marked: by_name(&run.marked, labels),
             paths,
             kinds: run.kinds,
             text,

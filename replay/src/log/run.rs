@@ -24,6 +24,7 @@ pub(crate) struct Run {
     pub(crate) files: BTreeSet<Ino>,
     pub(crate) touched: BTreeSet<Ino>,
     pub(crate) passed: BTreeMap<CheckpointId, u64>,
+    pub(crate) marked: BTreeMap<CheckpointId, u64>,
     /// The event that the run is about, as long as there is only one but for copy-outs.
     pub(crate) sole: Option<Event>,
     others: u64,
@@ -49,6 +50,7 @@ impl Run {
             files: BTreeSet::new(),
             touched: BTreeSet::new(),
             passed: BTreeMap::new(),
+            marked: BTreeMap::new(),
             sole: None,
             others: 0,
             closed: false,
@@ -67,12 +69,14 @@ impl Run {
         self.volume = self.volume.or_else(|| touch::volume_of(event));
         self.events += 1;
         *self.kinds.entry(event.kind()).or_default() += 1;
-        touch::passed(event, |to, blocks| {
+        let add = |sums: &mut BTreeMap<CheckpointId, u64>, to, blocks| {
             if only.is_none_or(|wanted| wanted == to) {
-                let sum = self.passed.entry(to).or_default();
+                let sum: &mut u64 = sums.entry(to).or_default();
                 *sum = sum.saturating_add(blocks);
             }
-        });
+        };
+        touch::passed(event, |to, blocks| add(&mut self.passed, to, blocks));
+        touch::marked(event, |to, blocks| add(&mut self.marked, to, blocks));
         match event {
             Event::Written { .. } => self.written += logged.blocks,
             Event::Punched { range, .. } => self.punched = self.punched.saturating_add(range.count),
@@ -87,7 +91,7 @@ impl Run {
         }
         if !matches!(
             event,
-            Event::CopiedOut { .. } | Event::CopiedOutScope { .. }
+            Event::CopiedOut { .. } | Event::CopiedOutScope { .. } | Event::ChangeMarked { .. }
         ) {
             self.others += 1;
             self.sole = (self.others == 1).then(|| event.clone());

@@ -56,15 +56,23 @@ pub(crate) fn of_run(run: &Run, labels: &mut Labels) -> String {
 
 fn passed(run: &Run, labels: &Labels) -> String {
     let mut parts = run.passed.iter().filter(|(_, blocks)| **blocks > 0);
-    let Some((to, blocks)) = parts.next() else {
-        return String::new();
-    };
-    let mut text = format!("{} passed to {}", grouped(*blocks), labels.checkpoint(*to));
+    let mut text = String::new();
+    if let Some((to, blocks)) = parts.next() {
+        text = format!("{} passed to {}", grouped(*blocks), labels.checkpoint(*to));
+    }
     for (to, blocks) in parts {
         text.push_str(&format!(
             ", {} to {}",
             grouped(*blocks),
             labels.checkpoint(*to)
+        ));
+    }
+    for (by, blocks) in run.marked.iter().filter(|(_, blocks)| **blocks > 0) {
+        let comma = if text.is_empty() { "" } else { ", " };
+        text.push_str(&format!(
+            "{comma}{} marked by {}",
+            grouped(*blocks),
+            labels.checkpoint(*by)
         ));
     }
     text
@@ -274,6 +282,10 @@ fn main_clause(main: &Logged, labels: &mut Labels) -> String {
             format!("brought back checkpoint {}", labels.checkpoint(*checkpoint))
         }
         Event::CheckpointRenamed { name, .. } => format!("renamed a checkpoint to {name}"),
+        Event::CheckpointConverted { checkpoint, .. } => format!(
+            "made checkpoint {} nodata: it keeps no images",
+            labels.checkpoint(*checkpoint)
+        ),
         Event::CheckpointHeld {
             checkpoint,
             held: true,
@@ -346,7 +358,14 @@ fn main_clause(main: &Logged, labels: &mut Labels) -> String {
             );
             for shift in shifts {
                 match shift {
-                    Shift::CopiedOut { .. } => continue,
+                    Shift::CopiedOut { .. } | Shift::Marked { .. } => continue,
+                    Shift::Unmarked { from, blocks } => {
+                        text.push_str(&format!(
+                            "; {} marked no longer by {}",
+                            grouped(*blocks),
+                            labels.checkpoint(*from)
+                        ));
+                    }
                     Shift::HandedDown { from, to, blocks } => {
                         let (from, to) = (labels.checkpoint(*from), labels.checkpoint(*to));
                         text.push_str(&format!(

@@ -6,7 +6,9 @@ use strand_engine::{BLOCK, CheckpointId, Event, Ino, Range, Shift, Source, Volum
 /// The volumes that an event concerns. For events about checkpoints of several volumes, see [`checkpoints`].
 pub(crate) fn concerns_volume(event: &Event, volume: VolumeId) -> bool {
     match event {
-        Event::CheckpointCreated { volumes, .. } => volumes.contains(&volume),
+        Event::CheckpointCreated { volumes, .. } | Event::CheckpointConverted { volumes, .. } => {
+            volumes.contains(&volume)
+        }
         Event::RolledBack { volumes, .. } => volumes.iter().any(|(v, _)| *v == volume),
         event => volume_of(event) == Some(volume),
     }
@@ -37,10 +39,13 @@ pub(crate) fn volume_of(event: &Event) -> Option<VolumeId> {
         | Event::XattrRemoved { volume, .. }
         | Event::CopiedOut { volume, .. }
         | Event::CopiedOutScope { volume, .. }
+        | Event::ChangeMarked { volume, .. }
         | Event::Settled { volume, .. }
         | Event::FileRestored { volume, .. }
         | Event::FilesRolledBack { volume, .. } => Some(*volume),
-        Event::CheckpointCreated { volumes, .. } => volumes.first().copied(),
+        Event::CheckpointCreated { volumes, .. } | Event::CheckpointConverted { volumes, .. } => {
+            volumes.first().copied()
+        }
         Event::RolledBack { volumes, .. } => volumes.first().map(|(v, _)| *v),
         _ => None,
     }
@@ -62,6 +67,7 @@ pub(crate) fn file_of(event: &Event) -> Option<Ino> {
         | Event::XattrSet { ino, .. }
         | Event::XattrRemoved { ino, .. }
         | Event::CopiedOut { ino, .. }
+        | Event::ChangeMarked { ino, .. }
         | Event::FileRestored { ino, .. } => Some(*ino),
         _ => None,
     }
@@ -82,7 +88,9 @@ pub(crate) fn is_volume_wide(event: &Event) -> bool {
 pub(crate) fn touches_block(event: &Event, payload: u64, block: u64) -> bool {
     let within = |r: &Range| block >= r.block && block - r.block < r.count;
     match event {
-        Event::CopiedOut { ranges, .. } => ranges.iter().any(within),
+        Event::CopiedOut { ranges, .. } | Event::ChangeMarked { ranges, .. } => {
+            ranges.iter().any(within)
+        }
         Event::FileRestored { .. } => true,
         event if is_volume_wide(event) => true,
         event => replaced(event, payload).is_some_and(|blocks| blocks.contains(&block)),
@@ -115,6 +123,8 @@ pub(crate) fn checkpoints(event: &Event, mut found: impl FnMut(CheckpointId)) {
             source(from)
         }
         Event::CopiedOut { checkpoint, .. }
+        | Event::ChangeMarked { checkpoint, .. }
+        | Event::CheckpointConverted { checkpoint, .. }
         | Event::CheckpointCreated { checkpoint, .. }
         | Event::CheckpointRemoved { checkpoint }
         | Event::CheckpointRestored { checkpoint }
@@ -134,12 +144,14 @@ pub(crate) fn checkpoints(event: &Event, mut found: impl FnMut(CheckpointId)) {
             found(*before);
         }
         Event::Settled { shifts, .. } => shifts.iter().for_each(|shift| match shift {
-            Shift::CopiedOut { to, .. } | Shift::HandedIn { to, .. } => found(*to),
+            Shift::CopiedOut { to, .. } | Shift::HandedIn { to, .. } | Shift::Marked { to, .. } => {
+                found(*to)
+            }
             Shift::HandedDown { from, to, .. } => {
                 found(*from);
                 found(*to);
             }
-            Shift::Released { from, .. } => found(*from),
+            Shift::Released { from, .. } | Shift::Unmarked { from, .. } => found(*from),
         }),
         Event::CloneReset { before, .. }
         | Event::Undone {
@@ -157,6 +169,8 @@ pub(crate) fn shift_kind(shift: &Shift) -> &'static str {
         Shift::HandedDown { .. } => "handed-down",
         Shift::HandedIn { .. } => "handed-in",
         Shift::Released { .. } => "released",
+        Shift::Marked { .. } => "change-marked",
+        Shift::Unmarked { .. } => "change-unmarked",
     }
 }
 
@@ -174,6 +188,28 @@ pub(crate) fn passed(event: &Event, mut found: impl FnMut(CheckpointId, u64)) {
         Event::Settled { shifts, .. } => {
             for shift in shifts {
                 if let Shift::CopiedOut { to, blocks } = shift {
+                    found(*to, *blocks);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The versions that an event marks as changed since nodata checkpoints.
+pub(crate) fn marked(event: &Event, mut found: impl FnMut(CheckpointId, u64)) {
+    match event {
+        Event::ChangeMarked {
+            checkpoint, ranges, ..
+        } => found(
+            *checkpoint,
+            ranges
+                .iter()
+                .fold(0, |sum: u64, r| sum.saturating_add(r.count)),
+        ),
+        Event::Settled { shifts, .. } => {
+            for shift in shifts {
+                if let Shift::Marked { to, blocks } = shift {
                     found(*to, *blocks);
                 }
             }
@@ -201,5 +237,6 @@ pub(crate) fn is_everyday(event: &Event) -> bool {
             | Event::XattrSet { .. }
             | Event::XattrRemoved { .. }
             | Event::CopiedOut { .. }
+            | Event::ChangeMarked { .. }
     )
 }

@@ -1,5 +1,6 @@
 //! Copy-outs recomputed: for each command, the versions that left the live tree and that a checkpoint still maps must be exactly those
-//! that its `CopiedOut` events name, each with the newest checkpoint that maps it.
+//! that its `CopiedOut` events name, each with the newest checkpoint that maps it and keeps its data; and what nodata checkpoints should have
+//! marked must be what its `ChangeMarked` events name.
 //!
 //! Bulk forms name no blocks; the ledgers check those.
 
@@ -8,12 +9,12 @@ use crate::log::touch;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use strand_engine::owner::{maps, newest_image};
+use strand_engine::owner::{maps, marking_image, newest_image};
 use strand_engine::{
     CheckpointId, Event, Ino, Inode, Place, Placed, Range, Seq, State, Volume, VolumeId,
 };
 
-/// A version passed to a checkpoint: the checkpoint, the version's address.
+/// A version passed to a checkpoint, or marked by a nodata one: the checkpoint, the version's address.
 type Passed = (CheckpointId, u64);
 
 /// What the running command did to one volume.
@@ -87,7 +88,10 @@ impl CopyOuts {
                 // Nothing passes from a volume without checkpoints.
                 Some(volume)
                     if !volume.images.is_empty()
-                        || matches!(placed.event, Event::CopiedOut { .. }) =>
+                        || matches!(
+                            placed.event,
+                            Event::CopiedOut { .. } | Event::ChangeMarked { .. }
+                        ) =>
                 {
                     vacant.insert(Command::begin(placed.seq, volume.clone()))
                 }
@@ -104,10 +108,18 @@ impl CopyOuts {
                 ino,
                 ranges,
                 ..
+            }
+            | Event::ChangeMarked {
+                checkpoint,
+                ino,
+                ranges,
+                ..
             } => {
                 let named: u64 = ranges.iter().fold(0, |sum, r| sum.saturating_add(r.count));
                 let before = command.tell(*checkpoint, *ino, ranges);
-                self.copied_out += before;
+                if matches!(placed.event, Event::CopiedOut { .. }) {
+                    self.copied_out += before;
+                }
                 if before != named {
                     // Some of it was not mapped: address 0, which no version has, will be missed on the other side.
                     command.told.insert((*checkpoint, 0));
@@ -152,14 +164,18 @@ impl CopyOuts {
                 .checkpoints
                 .get(checkpoint)
                 .map_or_else(|| checkpoint.to_string(), |c| c.name.to_string());
+            let nodata = after.images.get(checkpoint).is_some_and(|i| i.nodata);
+            let (did, not) = if nodata {
+                ("been marked by", "was not")
+            } else {
+                ("passed to", "did not")
+            };
             let what = if missed.is_some() {
                 format!(
-                    "the version at address {address} left the live volume and should have passed to {name}"
+                    "the version at address {address} left the live volume and should have {did} {name}"
                 )
             } else {
-                format!(
-                    "the version at address {address} is said to have passed to {name}, and did not"
-                )
+                format!("the version at address {address} is said to have {did} {name}, and {not}")
             };
             let finding = Finding::damage("copied-out", what).at(command.first);
             findings.push(Finding {
@@ -190,8 +206,10 @@ fn expected(command: &Command, after: &Volume) -> BTreeSet<Passed> {
             if version.addr() >= newest.born || maps(&after.live, &after.spread, *version, place) {
                 continue;
             }
-            if let Some(checkpoint) = newest_image(&before.images, &before.spread, *version, place)
-            {
+            let (images, spread) = (&before.images, &before.spread);
+            let owner = newest_image(images, spread, *version, place);
+            let marking = marking_image(images, spread, *version, place);
+            for checkpoint in [owner, marking].into_iter().flatten() {
                 expected.insert((checkpoint, version.addr().0));
             }
         }

@@ -3,7 +3,7 @@
 use super::report::{Finding, Findings};
 use crate::trees::versions_that_differ;
 use std::collections::{BTreeMap, BTreeSet};
-use strand_engine::owner::{maps, newest_image, owned_brute};
+use strand_engine::owner::{maps, marked_brute, marking_image, newest_image, owned_brute};
 use strand_engine::{CheckpointId, Event, Placed, State, Volume, VolumeId};
 
 /// The most blocks, over all roots of a volume, that are walked by brute force.
@@ -27,6 +27,7 @@ impl Ledgers {
             placed.event,
             Event::CheckpointCreated { .. }
                 | Event::CheckpointRemoved { .. }
+                | Event::CheckpointConverted { .. }
                 | Event::RolledBack { .. }
                 | Event::Settled { last: true, .. }
         );
@@ -64,21 +65,27 @@ impl Ledgers {
         if volume.settling() || volume.images.is_empty() {
             return;
         }
-        let owned = if mapped(volume) <= BRUTE_BLOCKS {
-            owned_brute(volume)
+        let (owned, marked) = if mapped(volume) <= BRUTE_BLOCKS {
+            (owned_brute(volume), marked_brute(volume))
         } else {
-            owned_by_difference(volume)
+            (owned_by_difference(volume), marked_by_difference(volume))
         };
         for (id, image) in &volume.images {
             self.compared += 1;
-            let (books, truth) = (image.ledger.owned(), owned.get(id).copied().unwrap_or(0));
-            if books != truth {
+            let truth = |of: &BTreeMap<CheckpointId, u64>| of.get(id).copied().unwrap_or(0);
+            for (does, books, truth) in [
+                ("owns", image.ledger.owned(), truth(&owned)),
+                ("marks", image.marks, truth(&marked)),
+            ] {
+                if books == truth {
+                    continue;
+                }
                 let name = state
                     .checkpoints
                     .get(id)
                     .map_or_else(|| id.to_string(), |c| c.name.to_string());
                 let what =
-                    format!("checkpoint {name} owns {truth} blocks, its ledger says {books}");
+                    format!("checkpoint {name} {does} {truth} blocks, its ledger says {books}");
                 let finding = Finding::damage("ledger", what).at(state.seq);
                 findings.push(Finding {
                     volume: Some(volume.name.to_string()),
@@ -102,9 +109,9 @@ fn mapped(volume: &Volume) -> u64 {
 /// What every checkpoint owns, from the difference of each image to the next newer tree: what both map at the same place the older does
 /// not own. Costs what differs; for volumes that are too large to walk.
 fn owned_by_difference(volume: &Volume) -> BTreeMap<CheckpointId, u64> {
-    let mut owned = BTreeMap::new();
+    let mut owned: BTreeMap<CheckpointId, u64> = volume.images.keys().map(|id| (*id, 0)).collect();
     let mut newer = &volume.live;
-    for (id, image) in volume.images.iter().rev() {
+    for (id, image) in volume.images.data_newest_first() {
         let mut mine = 0;
         // Only a version at several places can be met twice.
         let mut spread = BTreeSet::new();
@@ -113,7 +120,7 @@ fn owned_by_difference(volume: &Volume) -> BTreeMap<CheckpointId, u64> {
             if is_mine
                 && !spread.contains(&address)
                 && !maps(&volume.live, &volume.spread, version, place)
-                && newest_image(&volume.images, &volume.spread, version, place) == Some(*id)
+                && newest_image(&volume.images, &volume.spread, version, place) == Some(id)
             {
                 mine += 1;
                 if volume.spread.get(address).is_some() {
@@ -121,10 +128,37 @@ fn owned_by_difference(volume: &Volume) -> BTreeMap<CheckpointId, u64> {
                 }
             }
         });
-        owned.insert(*id, mine);
+        owned.insert(id, mine);
         newer = &image.root;
     }
     owned
+}
+
+/// What every nodata checkpoint marks, in the same way.
+fn marked_by_difference(volume: &Volume) -> BTreeMap<CheckpointId, u64> {
+    let mut marked = BTreeMap::new();
+    let mut newer = &volume.live;
+    for (id, image) in volume.images.iter().rev() {
+        if image.nodata {
+            let (mut mine, mut spread) = (0, BTreeSet::new());
+            versions_that_differ(&image.root, newer, &mut |place, version, is_mine| {
+                let address = version.addr().0;
+                if is_mine
+                    && !spread.contains(&address)
+                    && !maps(&volume.live, &volume.spread, version, place)
+                    && marking_image(&volume.images, &volume.spread, version, place) == Some(*id)
+                {
+                    mine += 1;
+                    if volume.spread.get(address).is_some() {
+                        spread.insert(address);
+                    }
+                }
+            });
+            marked.insert(*id, mine);
+        }
+        newer = &image.root;
+    }
+    marked
 }
 
 #[cfg(test)]
@@ -219,6 +253,7 @@ mod tests {
                     volumes: vec![volume],
                     nomount: false,
                     removable: false,
+                    nodata: step % 2 == 0,
                     note: String::new(),
                 });
             }
@@ -227,6 +262,11 @@ mod tests {
             assert_eq!(
                 owned_by_difference(now),
                 owned_brute(now),
+                "after step {step}"
+            );
+            assert_eq!(
+                marked_by_difference(now),
+                marked_brute(now),
                 "after step {step}"
             );
         }

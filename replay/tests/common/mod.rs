@@ -169,6 +169,7 @@ impl Fixture {
             volumes: vec![volume],
             nomount: false,
             removable: false,
+            nodata: false,
             note: String::new(),
         });
         self.store.state().checkpoint_named(name).unwrap().id

@@ -84,7 +84,7 @@ impl Mounted {
             },
             frozen => Base::Frozen {
                 volume: frozen.volume(),
-                tree: core.store.view(frozen)?,
+                tree: core.store.view_with_data(frozen)?,
             },
         };
         let mounted = Self {

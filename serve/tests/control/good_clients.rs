@@ -93,6 +93,7 @@ fn an_answer_that_is_too_long_leaves_its_events_to_the_journal() {
         volumes: vec![volume.id],
         nomount: false,
         removable: false,
+        nodata: false,
         note: String::new(),
     };
     client.run(checkpoint, false).unwrap();

@@ -15,6 +15,7 @@ fn checkpoint(s: &Setting, name: &str) -> Source {
         volumes: vec![s.volume],
         nomount: false,
         removable: false,
+        nodata: false,
         note: String::new(),
     };
     s.live().run(&me(), command, Force::No).unwrap();

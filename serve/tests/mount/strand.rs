@@ -27,6 +27,7 @@ fn checkpoints_are_directories_that_nobody_lists_or_changes() {
             volumes: vec![s.volume],
             nomount,
             removable: false,
+            nodata: false,
             note: String::new(),
         });
     };

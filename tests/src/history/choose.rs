@@ -446,9 +446,11 @@ impl Chooser<'_> {
                     volumes,
                     nomount,
                     removable,
+                    nodata: self.random.one_in(4),
                 }
             }
-            0..17 => Step::CheckpointRemove(self.checkpoint()),
+            0..15 => Step::CheckpointRemove(self.checkpoint()),
+            15 | 16 => Step::CheckpointConvert(self.checkpoint()),
             17 => Step::CheckpointRename(self.checkpoint(), self.object_name()),
             18 => Step::CheckpointHold(self.checkpoint(), self.random.one_in(3)),
             19 => {

@@ -169,6 +169,8 @@ pub enum Step {
         nomount: bool,
         /// May be given up.
         removable: bool,
+        /// Keeps nothing.
+        nodata: bool,
     },
     /// Removes a checkpoint.
     CheckpointRemove(CheckpointNumber),
@@ -178,6 +180,8 @@ pub enum Step {
     CheckpointHold(CheckpointNumber, bool),
     /// Sets removable and nomount.
     CheckpointFlag(CheckpointNumber, Option<bool>, Option<bool>),
+    /// Makes a checkpoint nodata.
+    CheckpointConvert(CheckpointNumber),
     /// Rolls back a volume.
     Rollback {
         /// The volume.

@@ -3,7 +3,7 @@
 use super::{Lockstep, Pairs};
 use crate::reference::{BLOCK, Kind, Node, Reference, Tree};
 use std::collections::{BTreeSet, VecDeque};
-use strand_engine::owner::{addresses, owned_brute};
+use strand_engine::owner::{living_brute, marked_brute, owned_brute};
 use strand_engine::{Body, Fileset, Ino, Inode, State, Store, Volume, VolumeId};
 
 /// How much of the bytes a comparison reads. Maps, names and attributes are always compared in full.
@@ -146,6 +146,13 @@ impl Comparison<'_> {
             theirs.removed_images.keys().map(|c| c.0).collect(),
         );
         same("removed images", a, b)?;
+        let there = |c: &&u32| ours.images.contains_key(c) || ours.removed_images.contains_key(c);
+        let all = theirs.images.iter().chain(&theirs.removed_images);
+        let (a, b): (BTreeSet<u32>, BTreeSet<u32>) = (
+            ours.nodata.iter().filter(there).copied().collect(),
+            all.filter(|(_, i)| i.nodata).map(|(c, _)| c.0).collect(),
+        );
+        same("nodata images", a, b)?;
         let images = ours.images.values().zip(theirs.images.values());
         let removed = ours
             .removed_images
@@ -153,6 +160,7 @@ impl Comparison<'_> {
             .zip(theirs.removed_images.values());
         for (index, (mine, image)) in images.chain(removed).enumerate() {
             let bytes = match self.depth {
+                _ if image.nodata => false,
                 Depth::Full => true,
                 Depth::Sampled(n) => (self.turn + index as u64).is_multiple_of(n),
             };
@@ -176,7 +184,15 @@ impl Comparison<'_> {
         let walked: std::collections::BTreeMap<u32, u64> =
             walked.into_iter().map(|(c, n)| (c.0, n)).collect();
         same("owned, by brute force", &counted, &walked)?;
+        let marked = Reference::marked(ours);
+        let walked = marked_brute(theirs);
+        let walked: std::collections::BTreeMap<u32, u64> =
+            walked.into_iter().map(|(c, n)| (c.0, n)).collect();
+        same("marked, by brute force", &marked, &walked)?;
         if !theirs.settling() {
+            let nodata = theirs.images.iter().filter(|(_, i)| i.nodata);
+            let books = nodata.map(|(c, i)| (c.0, i.marks)).collect();
+            same("marked, by the books", marked, books)?;
             let books: std::collections::BTreeMap<u32, u64> = theirs
                 .images
                 .iter()
@@ -229,31 +245,20 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    /// What any root maps, on both sides.
+    /// What any root keeps, on both sides.
     fn liveness(&self, reference: &Reference, state: &State) -> Result<(), String> {
-        let mut mapped = BTreeSet::new();
-        for volume in state.volumes.values().chain(state.removed_volumes.values()) {
-            mapped.extend(addresses(&volume.live));
-            mapped.extend(volume.origin.iter().flat_map(|o| addresses(&o.root)));
-            mapped.extend(
-                volume
-                    .images
-                    .values()
-                    .chain(volume.removed_images.values())
-                    .flat_map(|i| addresses(&i.root)),
-            );
-        }
+        let kept = living_brute(state);
         let ours: BTreeSet<u64> = reference
             .living()
             .iter()
             .filter_map(|v| self.versions.theirs(*v))
             .collect();
         same(
-            "number of versions that a root maps",
+            "number of versions that a root keeps",
             reference.living().len(),
             ours.len(),
         )?;
-        same("versions that a root maps", ours, mapped)
+        same("versions that a root keeps", ours, kept)
     }
 
     fn tree(&mut self, ours: &Tree, theirs: &Fileset, bytes: bool) -> Result<(), String> {

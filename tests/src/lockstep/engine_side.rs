@@ -282,12 +282,17 @@ fn administrative(step: &Step) -> Command {
             volumes,
             nomount,
             removable,
+            nodata,
         } => Command::CheckpointCreate {
             name: Some(name.clone()),
             volumes: volumes.iter().map(|v| VolumeId(*v)).collect(),
             nomount: *nomount,
             removable: *removable,
+            nodata: *nodata,
             note: "a note".into(),
+        },
+        Step::CheckpointConvert(c) => Command::CheckpointConvert {
+            checkpoint: CheckpointId(*c),
         },
         Step::CheckpointRemove(c) => Command::CheckpointRemove {
             checkpoint: CheckpointId(*c),

@@ -98,8 +98,9 @@ pub fn on_reference(r: &mut Reference, step: &Step, first: u64) -> Result<(), Re
             volumes,
             nomount,
             removable,
+            nodata,
         } => r
-            .checkpoint_create(name, volumes, *nomount, *removable)
+            .checkpoint_create(name, volumes, *nomount, *removable, *nodata)
             .map(|_| ()),
         Step::CheckpointRemove(checkpoint) => r.checkpoint_remove(*checkpoint),
         Step::CheckpointRename(checkpoint, name) => r.checkpoint_rename(*checkpoint, name),
@@ -107,6 +108,7 @@ pub fn on_reference(r: &mut Reference, step: &Step, first: u64) -> Result<(), Re
         Step::CheckpointFlag(checkpoint, removable, nomount) => {
             r.checkpoint_flag(*checkpoint, *removable, *nomount)
         }
+        Step::CheckpointConvert(checkpoint) => r.checkpoint_convert(*checkpoint),
         Step::Rollback {
             volume,
             source,

@@ -3,7 +3,7 @@
 use super::tree::Tree;
 use super::undo::{Change, What};
 use super::{Checkpoint, CheckpointNumber, Position, Reference, Refused, Volume, VolumeNumber};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where an image comes from.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -61,7 +61,8 @@ impl Reference {
                     .images
                     .get(&checkpoint)
                     .ok_or("not-found")?;
-                if self.checkpoints[&checkpoint].nomount {
+                let nodata = &self.volume(volume)?.nodata;
+                if self.checkpoints[&checkpoint].nomount || nodata.contains(&checkpoint) {
                     return Err("not-allowed");
                 }
                 Ok(image.clone())
@@ -97,6 +98,7 @@ impl Reference {
             live,
             images: BTreeMap::new(),
             removed_images: BTreeMap::new(),
+            nodata: BTreeSet::new(),
             origin,
         };
         self.volumes.insert(number, volume);
@@ -152,7 +154,9 @@ impl Reference {
     ) -> Result<(), Refused> {
         let images: Vec<CheckpointNumber> = self.volume(volume)?.images.keys().copied().collect();
         let stands = |c: &Checkpoint| {
-            c.held || c.volumes.len() > 1 || !(with_checkpoints || c.name.starts_with("auto-before-"))
+            c.held
+                || c.volumes.len() > 1
+                || !(with_checkpoints || c.name.starts_with("auto-before-"))
         };
         if images.iter().any(|c| stands(&self.checkpoints[c])) {
             return Err("not-allowed");
@@ -201,6 +205,7 @@ impl Reference {
         volumes: &[VolumeNumber],
         nomount: bool,
         removable: bool,
+        nodata: bool,
     ) -> Result<CheckpointNumber, Refused> {
         check_name(name)?;
         self.checkpoint_name_is_free(name)?;
@@ -210,7 +215,11 @@ impl Reference {
         for volume in volumes {
             self.volume(*volume)?;
         }
-        Ok(self.freeze(name, volumes, nomount, removable))
+        let number = self.freeze(name, volumes, nomount, removable);
+        if nodata {
+            self.give_data_up(number);
+        }
+        Ok(number)
     }
 
     fn freeze(
@@ -336,6 +345,26 @@ impl Reference {
             .ok_or("not-found")?
             .held = held;
         Ok(())
+    }
+
+    /// Makes a checkpoint nodata, in whatever order with others.
+    ///
+    /// # Errors
+    /// `not-found`, `not-allowed`.
+    pub fn checkpoint_convert(&mut self, checkpoint: CheckpointNumber) -> Result<(), Refused> {
+        if self.checkpoint(checkpoint)?.held {
+            return Err("not-allowed");
+        }
+        self.give_data_up(checkpoint);
+        Ok(())
+    }
+
+    fn give_data_up(&mut self, checkpoint: CheckpointNumber) {
+        for volume in self.volumes.values_mut() {
+            if volume.images.contains_key(&checkpoint) {
+                volume.nodata.insert(checkpoint);
+            }
+        }
     }
 
     /// Sets flags of a checkpoint.

@@ -41,8 +41,17 @@ pub struct Volume {
     pub images: BTreeMap<CheckpointNumber, Tree>,
     /// What removed checkpoints kept.
     pub removed_images: BTreeMap<CheckpointNumber, Tree>,
+    /// Checkpoints that keep nothing of what changes, removed ones among them: their trees stand here to be walked and compared.
+    pub nodata: BTreeSet<CheckpointNumber>,
     /// What a clone started from.
     pub origin: Option<Tree>,
+}
+
+impl Volume {
+    /// Says whether a checkpoint that is there keeps nothing.
+    fn gave_up(&self, checkpoint: CheckpointNumber) -> bool {
+        self.images.contains_key(&checkpoint) && self.nodata.contains(&checkpoint)
+    }
 }
 
 /// A checkpoint.
@@ -127,12 +136,17 @@ impl Reference {
         self.handles.contains_key(&(volume, ino))
     }
 
-    /// Ownership of a volume's checkpoints, counted: versions that the image maps, and neither live nor a newer image does.
+    /// Ownership of a volume's checkpoints, counted: versions that the image maps, and neither live nor a newer image does. A nodata checkpoint
+    /// owns nothing, and takes nothing from the others.
     #[must_use]
     pub fn owned(volume: &Volume) -> BTreeMap<CheckpointNumber, u64> {
         let mut newer: BTreeSet<Version> = volume.live.versions();
         let mut owned = BTreeMap::new();
         for (checkpoint, image) in volume.images.iter().rev() {
+            if volume.nodata.contains(checkpoint) {
+                owned.insert(*checkpoint, 0);
+                continue;
+            }
             let versions = image.versions();
             owned.insert(*checkpoint, versions.difference(&newer).count() as u64);
             newer.extend(versions);
@@ -140,20 +154,31 @@ impl Reference {
         owned
     }
 
-    /// Every version that any root of the store maps: live trees, images, what clones started from, what undo can bring back.
+    /// What nodata checkpoints mark, counted: versions that they saw, and neither live nor any newer image does.
+    #[must_use]
+    pub fn marked(volume: &Volume) -> BTreeMap<CheckpointNumber, u64> {
+        let mut newer: BTreeSet<Version> = volume.live.versions();
+        let mut marked = BTreeMap::new();
+        for (checkpoint, image) in volume.images.iter().rev() {
+            let versions = image.versions();
+            if volume.nodata.contains(checkpoint) {
+                marked.insert(*checkpoint, versions.difference(&newer).count() as u64);
+            }
+            newer.extend(versions);
+        }
+        marked
+    }
+
+    /// Every version that any root of the store keeps: live trees, images with data, what clones started from, what undo can bring back.
     #[must_use]
     pub fn living(&self) -> BTreeSet<Version> {
         let mut living = BTreeSet::new();
         for volume in self.volumes.values().chain(self.removed_volumes.values()) {
             living.extend(volume.live.versions());
             living.extend(volume.origin.iter().flat_map(Tree::versions));
-            living.extend(
-                volume
-                    .images
-                    .values()
-                    .chain(volume.removed_images.values())
-                    .flat_map(Tree::versions),
-            );
+            let images = volume.images.iter().chain(&volume.removed_images);
+            let kept = images.filter(|(checkpoint, _)| !volume.nodata.contains(checkpoint));
+            living.extend(kept.flat_map(|(_, image)| image.versions()));
         }
         living
     }

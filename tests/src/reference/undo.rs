@@ -112,6 +112,15 @@ impl Reference {
                 created,
             } => {
                 let first = self.next_ino;
+                let needed = match (redo, again.source) {
+                    (false, _) => Some(*before),
+                    (true, Source::Checkpoint(_, checkpoint)) => Some(checkpoint),
+                    (true, _) => None,
+                };
+                let gone = |v: &super::Volume| needed.is_some_and(|c| v.gave_up(c));
+                if self.volumes.get(volume).is_some_and(gone) {
+                    return Err("nothing-to-undo");
+                }
                 if redo {
                     kept = self.restore_files(*volume, again, before_name)?;
                 } else {
@@ -230,6 +239,10 @@ impl Reference {
         before_name: &str,
     ) -> Result<CheckpointNumber, Refused> {
         if !self.checkpoints.contains_key(&checkpoint) {
+            return Err("nothing-to-undo");
+        }
+        let there = volumes.iter().filter_map(|v| self.volumes.get(v));
+        if there.into_iter().any(|v| v.gave_up(checkpoint)) {
             return Err("nothing-to-undo");
         }
         let mut images = Vec::new();

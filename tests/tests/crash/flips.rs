@@ -26,6 +26,7 @@ fn small_store() -> Scenario {
         volumes: vec![1],
         nomount: false,
         removable: false,
+        nodata: false,
     };
     let steps = vec![
         Step::VolumeCreate("first".into()),

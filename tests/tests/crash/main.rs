@@ -181,6 +181,7 @@ fn long_command() -> Scenario {
         volumes: vec![1],
         nomount: false,
         removable: false,
+        nodata: false,
     });
     for n in 0..14 {
         steps.push(Step::Unlink {

@@ -155,6 +155,7 @@ fn changed_records_are_stopped_or_harmless() {
                 volumes: members,
                 nomount: false,
                 removable: false,
+                nodata: false,
                 note: String::new(),
             };
             store

@@ -178,12 +178,17 @@ impl Script {
     }
 
     pub(crate) fn checkpoint(&self, volumes: &[VolumeId], name: &str) -> CheckpointId {
+        self.take(volumes, name, false)
+    }
+
+    fn take(&self, volumes: &[VolumeId], name: &str, nodata: bool) -> CheckpointId {
         let (name, volumes) = (Some(name.to_owned()), volumes.to_vec());
         self.run(Command::CheckpointCreate {
             name,
             volumes,
             nomount: false,
             removable: false,
+            nodata,
             note: String::new(),
         });
         CheckpointId(self.store.state().next_checkpoint.0 - 1)
@@ -422,6 +427,16 @@ fn many_frames(s: &Script, volume: VolumeId) {
     assert!(more > 0, "no command took several frames");
 }
 
+/// Checkpoints that keep nothing: one from its beginning, and one that gives up what it kept.
+fn lives(s: &Script, volume: VolumeId) {
+    let marked = s.file(volume, "marked", &bytes(16, 30_000));
+    let kept = s.checkpoint(&[volume], "given-up");
+    s.take(&[volume], "marks", true);
+    s.write(volume, marked, 4_096, &bytes(17, 9_000));
+    s.run(Command::CheckpointConvert { checkpoint: kept });
+    s.store.settle().unwrap();
+}
+
 pub(crate) fn whole_history() -> Script {
     let s = Script::new();
     let (a, b) = (s.volume("pg"), s.volume("web"));
@@ -429,6 +444,7 @@ pub(crate) fn whole_history() -> Script {
     names(&s, a);
     journeys(&s, a, b);
     many_frames(&s, b);
+    lives(&s, b);
     let open = s.file(b, "left-open", &bytes(15, 5_000));
     s.store.open_handle(b, open);
     s.unlink(b, "left-open", false);

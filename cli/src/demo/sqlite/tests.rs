@@ -364,6 +364,7 @@ fn a_rollback_makes_open_connections_stale_and_new_ones_see_the_image() {
         volumes: vec![rig.volume],
         nomount: false,
         removable: false,
+        nodata: false,
         note: String::new(),
     };
     rig.store.run(&actor("admin"), create).unwrap();

@@ -92,6 +92,7 @@ impl Story {
             volumes: vec![self.volume],
             nomount: false,
             removable: false,
+            nodata: false,
             note: "the demo's".into(),
         })?;
         self.checkpoint = self

@@ -6,6 +6,7 @@ use crate::ids::{CheckpointId, Ino};
 use crate::name::{MAX_FILE_NAME, file_name_is_valid};
 use crate::state::{Image, Names, Place, Xattrs};
 use crate::statefile::record::{ImageRecord, Record};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use strand_journal::BlockAddr;
 
@@ -101,6 +102,7 @@ impl Decoder {
                 if more {
                     Open::Images(images)
                 } else {
+                    self.mark_nodata(&mut images)?;
                     self.images.push(images);
                     Open::Nothing
                 }
@@ -110,12 +112,38 @@ impl Decoder {
         Ok(())
     }
 
+    /// Those of a finished list that are nodata, and no others.
+    fn mark_nodata(&mut self, images: &mut Images) -> Result<(), Wrong> {
+        let mut wanted = BTreeMap::new();
+        for (id, marks) in std::mem::take(&mut self.nodata) {
+            let id = CheckpointId(id);
+            if !images.contains_key(&id) || wanted.insert(id, marks).is_some() {
+                return Err("a nodata image is not there, or is there twice".into());
+            }
+        }
+        let changes: Vec<(CheckpointId, Option<u64>)> = images
+            .iter()
+            .map(|(id, image)| (*id, image, wanted.get(id).copied()))
+            .filter(|(_, image, marks)| image.nodata.then_some(image.marks) != *marks)
+            .map(|(id, _, marks)| (id, marks))
+            .collect();
+        for (id, marks) in changes {
+            if let Some(image) = images.get_mut(&id) {
+                image.nodata = marks.is_some();
+                image.marks = marks.unwrap_or(0);
+            }
+        }
+        Ok(())
+    }
+
     fn image(&self, record: &ImageRecord) -> Result<Image, Wrong> {
         let root = named(&self.trees, record.fileset)?;
         Ok(Image {
             root,
             born: BlockAddr(record.born),
             ledger: record.ledger(),
+            nodata: false,
+            marks: 0,
         })
     }
 }

@@ -69,6 +69,8 @@ pub(super) struct Decoder {
     images: Vec<Images>,
     open: Open,
     orphans: OrdSet<Ino>,
+    /// Nodata images of the next list of images, and what they mark.
+    nodata: Vec<(u32, u64)>,
     pending: Queue<Arc<Pending>>,
     children: Vec<NodeId>,
     state: State,
@@ -129,6 +131,7 @@ impl Decoder {
             images: Vec::new(),
             open: Open::Nothing,
             orphans: OrdSet::new(),
+            nodata: Vec::new(),
             pending: Queue::new(),
             children: Vec::new(),
             state: State::default(),
@@ -281,13 +284,17 @@ impl Decoder {
                 Ok(())
             }
             Record::Counters(counters) => self.counters(&counters),
+            Record::Nodata { images } => {
+                self.nodata.extend(images);
+                Ok(())
+            }
         }
     }
 
     fn roots(&self, record: RootsRecord) -> Result<Roots, Wrong> {
         Ok(Roots {
             live: named(&self.trees, record.live)?,
-            images: named(&self.images, record.images)?,
+            images: named(&self.images, record.images)?.into(),
         })
     }
 
@@ -349,6 +356,7 @@ impl Decoder {
             inodes,
             blocks,
             orphans: mem::take(&mut self.orphans),
+            nodata: false,
         };
         let near = near.map(|id| named(&self.trees, id)).transpose()?;
         check_tree(near.as_ref(), &tree)?;

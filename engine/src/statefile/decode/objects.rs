@@ -28,7 +28,7 @@ impl Decoder {
             created_time: record.created_time,
             origin,
             live: named(&self.trees, record.live)?,
-            images: named(&self.images, record.images)?,
+            images: named(&self.images, record.images)?.into(),
             removed_images: named(&self.images, record.removed_images)?,
             spread: self.spreads.root(record.spread.into())?,
             pending: mem::take(&mut self.pending),
