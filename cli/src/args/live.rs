@@ -83,6 +83,17 @@ pub(crate) struct Stop {
     pub(crate) force: bool,
 }
 
+/// `top`
+#[derive(Args, Debug)]
+pub(crate) struct Top {
+    /// Time between two looks
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = super::parse_duration)]
+    pub(crate) interval: Duration,
+    /// End after so many looks
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

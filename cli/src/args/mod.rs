@@ -31,7 +31,7 @@ const STYLES: Styles = Styles::styled()
     subcommand_value_name = "COMMAND",
     styles = STYLES,
     max_term_width = 80,
-    after_help = "Example:\n  strand status\n\nMore: strand help TOPIC, where TOPIC is views, time, space, exit-codes, events, rollback or classic."
+    after_help = "Example:\n  strand status\n\nMore: strand help TOPIC, where TOPIC is views, time, space, exit-codes, events, rollback, live or classic."
 )]
 pub(crate) struct Cli {
     /// What holds for every command.
@@ -172,6 +172,11 @@ pub(crate) enum Command {
     /// End the daemon that serves the store: unmount, make durable, close
     #[command(after_help = "Example:\n  strand stop")]
     Stop(live::Stop),
+    /// What the daemon does, as it does it: rates, flushes, space, slow operations
+    #[command(
+        after_help = "On a terminal the screen is renewed until q. In a pipe one screen follows the other; with --json one object a line.\n\nExample:\n  strand top -n 1"
+    )]
+    Top(live::Top),
     /// The audit trail, newest first, runs collapsed
     #[command(after_help = "Example:\n  strand log --volume pg -n 20")]
     Log(history::Log),

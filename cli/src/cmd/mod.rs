@@ -17,6 +17,7 @@ mod rollback;
 mod serve;
 mod served;
 mod store;
+mod top;
 mod volume;
 
 use crate::args::Command;
@@ -55,6 +56,7 @@ pub(crate) fn run(context: &mut Context, command: Option<Command>) -> Outcome {
         Command::Mount(args) => mount::run(context, args),
         Command::Umount(args) => mount::umount(context, &args),
         Command::Stop(args) => serve::stop(context, &args),
+        Command::Top(args) => top::run(context, &args),
         Command::Log(args) => log::run(context, args),
         Command::Replay(args) => prove::replay(context, args),
         Command::Verify(args) => prove::verify(context, args),
