@@ -14,28 +14,30 @@ use strand_engine::{Command, Fileset, Ino, Source, VolumeId};
 /// Files open for writing up to which each is waited for.
 const FEW: usize = 32;
 
-/// The volumes of which a command takes, or keeps, the live tree.
-fn taken(command: &Command) -> Vec<VolumeId> {
+/// The volumes of which a command takes, or keeps, the live tree; `None`: it may be any.
+fn taken(command: &Command) -> Option<Vec<VolumeId>> {
     match command {
-        Command::CheckpointCreate { volumes, .. } => volumes.clone(),
+        Command::CheckpointCreate { volumes, .. } => Some(volumes.clone()),
         Command::CloneCreate {
             source: Source::Live(volume),
             ..
         }
         | Command::Rollback { volume, .. }
         | Command::RollbackFiles { volume, .. }
-        | Command::CloneReset { volume } => vec![*volume],
-        _ => Vec::new(),
+        | Command::CloneReset { volume } => Some(vec![*volume]),
+        Command::RollbackAll { .. } | Command::Undo { .. } | Command::Redo { .. } => None,
+        _ => Some(Vec::new()),
     }
 }
 
 impl Live {
     /// Makes the kernel write dirty mapped pages of the volumes concerned, outside all locks; goes on without them after a time.
     pub(super) fn hand_over(&self, command: &Command) {
-        for volume in taken(command) {
-            let Some(mount) = self.mounts.of(volume) else {
-                continue;
-            };
+        let mounts: Vec<Arc<Mount>> = match taken(command) {
+            Some(volumes) => volumes.iter().filter_map(|v| self.mounts.of(*v)).collect(),
+            None => self.mounts.all(),
+        };
+        for mount in mounts {
             if mount.read_only || mount.mounted.handles.counts().0 == 0 {
                 continue; // pages that are dirty belong to a file open for writing
             }
