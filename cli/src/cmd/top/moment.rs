@@ -104,7 +104,8 @@ pub(super) fn passed(before: Option<&Figures>, now: &Figures) -> Passed {
     slow.sort_by_key(|s| std::cmp::Reverse(s.micros));
     Passed {
         seconds,
-        operations: kinds.iter().map(|k| k.per_second).sum(),
+        // A sum of nothing is minus zero.
+        operations: kinds.iter().map(|k| k.per_second).sum::<f64>() + 0.0,
         read_bytes: grown(|f| f.read_bytes) as f64 / seconds,
         written_bytes: grown(|f| f.written_bytes) as f64 / seconds,
         flushes: flushes as f64 / seconds,
@@ -251,5 +252,6 @@ mod tests {
             (None, None, None)
         );
         assert!(idle.seconds > 0.0);
+        assert!(idle.operations.is_sign_positive(), "no -0/s");
     }
 }
