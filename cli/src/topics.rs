@@ -5,7 +5,7 @@ use crate::output::table::{Align, Table};
 use strand_engine::Kind;
 
 /// The topics, with one line about each.
-pub(crate) const TOPICS: [(&str, &str); 7] = [
+pub(crate) const TOPICS: [(&str, &str); 8] = [
     (
         "views",
         "how to name a volume, a checkpoint of it, or a moment",
@@ -18,6 +18,7 @@ pub(crate) const TOPICS: [(&str, &str); 7] = [
     ),
     ("events", "the kinds of events that the audit trail shows"),
     ("rollback", "going back, and coming back from it"),
+    ("live", "mounts, and the daemon that serves a store"),
     ("classic", "these words beside those of storage checkpoints"),
 ];
 
@@ -142,6 +143,30 @@ Files that the image does not have stay, unless --delete-new.
 A checkpoint of several volumes is refused for one of them without --only. A
 checkpoint with the flag nomount is refused until that is cleared.";
 
+const LIVE: &str = "\
+  strand mount VIEW DIR           a view as a directory; starts a daemon if none runs
+  strand umount DIR               durable when it returns
+  strand serve --mount pg=/mnt/pg in the foreground, for a service manager
+  strand stop                     unmount, make durable, close
+
+While a daemon serves a store every command works as at rest, with the same output:
+it reads the journal beside the daemon, and sends what it changes through the socket
+\"control\" in the store's directory. The daemon takes commands from the store's owner
+and from root; what others try is refused and recorded. Who works in a mount need not
+name the store.
+
+A live volume mounts read-write, everything else read-only. strand mount VOL@CHECKPOINT
+DIR --rw makes a shadow, a clone CHECKPOINT_wrNNN, and mounts that: the image stays fit
+for rollback, and the shadow stays until strand clone remove.
+
+A rollback under a mount is refused while files are open for writing, naming who has
+them; with --force their handles become stale, and nothing they write any more counts.
+A daemon that strand mount started ends with its last mount. One that died leaves its
+mounts dead: the next strand serve, mount or umount takes them away.
+
+strand status shows the mounts; strand serve --metrics 127.0.0.1:9464 shows figures
+for Prometheus.";
+
 const CLASSIC: &str = "\
   here                    elsewhere
   store                   disk group
@@ -155,6 +180,7 @@ const CLASSIC: &str = "\
   rollback --file         restore one file from a checkpoint
   checkpoint list         list the storage checkpoints of a file system
   checkpoint hold         exempt a checkpoint from automatic removal
+  shadow, mount --rw      writable checkpoint NAME_wrNNN, mounted in its place
 
 What differs: taking and rolling back cost the same at any size; checkpoints can be
 removed in any order; a rollback keeps newer checkpoints and can be undone; every
@@ -167,6 +193,7 @@ pub(crate) fn print(out: &mut Out, topic: &str) -> crate::error::Outcome<bool> {
         "time" => TIME,
         "space" => SPACE,
         "rollback" => ROLLBACK,
+        "live" => LIVE,
         "classic" => CLASSIC,
         "events" => {
             out.line("Kinds of events, for strand log --kind; handed-down, handed-in and released find\ncounted bulk movements.\n")?;
@@ -237,7 +264,7 @@ mod tests {
 
     #[test]
     fn topics_fit_80_columns_in_width() {
-        for text in [VIEWS, TIME, SPACE, ROLLBACK, CLASSIC] {
+        for text in [VIEWS, TIME, SPACE, ROLLBACK, LIVE, CLASSIC] {
             for line in text.lines() {
                 assert!(line.chars().count() <= 85, "{line}");
             }

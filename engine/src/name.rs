@@ -191,7 +191,12 @@ mod tests {
             assert!(is_shadow_of("monday", good), "{good}");
         }
         for bad in [
-            "monday", "tuesday_wr001", "monday_wr1", "mondays_wr001", "monday__wr001", "_wr001",
+            "monday",
+            "tuesday_wr001",
+            "monday_wr1",
+            "mondays_wr001",
+            "monday__wr001",
+            "_wr001",
             "monday_é_wr001",
         ] {
             assert!(!is_shadow_of("monday", bad), "{bad}");

@@ -13,8 +13,10 @@ use strand_engine::{Error, Kind, Refusal, Store};
 
 /// How often the daemon looks whether it is to end.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// A daemon that was started for a mount ends after so long without any.
+/// A daemon that was started for a mount ends after so long without any mount and any client.
 const LONELY: Duration = Duration::from_secs(10);
+/// With clients but without mounts it waits longer: one of them may be about to mount what takes long to fold.
+const IN_COMPANY: Duration = Duration::from_secs(120);
 
 /// How a store is served.
 #[derive(Clone, Debug, Default)]
@@ -152,7 +154,11 @@ impl Daemon {
             if self.options.until_unmounted {
                 if self.live.mounts().is_empty() {
                     let since = *lonely.get_or_insert_with(Instant::now);
-                    if since.elapsed() >= LONELY {
+                    let patience = match self.server.clients() {
+                        0 => LONELY,
+                        _ => IN_COMPANY,
+                    };
+                    if since.elapsed() >= patience {
                         return "nothing is mounted";
                     }
                 } else {
@@ -162,7 +168,10 @@ impl Daemon {
             match self.asked.recv_timeout(LOOK_EVERY) {
                 Ok(Asked::Stop) => return "a client asked to end",
                 Ok(Asked::Unmounted) => {
-                    if self.options.until_unmounted && self.live.mounts().is_empty() {
+                    // Another client may be there to mount something else.
+                    let alone = self.server.clients() <= 1;
+                    let last = alone && self.live.mounts().is_empty();
+                    if self.options.until_unmounted && last {
                         return "the last mount is gone";
                     }
                 }

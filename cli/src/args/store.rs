@@ -52,7 +52,7 @@ pub(crate) struct Man {
 /// `help`
 #[derive(Args, Debug)]
 pub(crate) struct Help {
-    /// views, time, space, exit-codes, events, rollback, classic, or a command
+    /// views, time, space, exit-codes, events, rollback, live, classic, or a command
     #[arg(value_name = "TOPIC")]
     pub(crate) topic: Vec<String>,
 }

@@ -23,13 +23,14 @@ freeze     checkpoint create/list/show/rename/remove/hold/release/set/clear
 compare    checkpoint map NAME [PATH] · checkpoint diff A B · versions VOL PATH
 go back    rollback VOL --to CHECKPOINT|seq:N|TIME [--file PATH] [--dry-run]
            undo [VOL] · redo [VOL]
+live       mount VIEW DIR [--rw] · umount DIR · serve [--mount VIEW=DIR] · stop
 branch     clone create NAME --from VIEW · clone list/remove/reset
 look back  log [--volume --path --actor --kind --events --follow] · replay
 trust      verify [--data] [--anchor SEQ:HASH] · anchor
 more       completions SHELL · man DIR · help TOPIC · COMMAND --help
 
 VIEW is VOL, VOL@CHECKPOINT, VOL@seq:N or VOL@TIME.
-topics: views, time, space, exit-codes, events, rollback, classic";
+topics: views, time, space, exit-codes, events, rollback, live, classic";
 
 /// `strand` alone.
 pub(crate) fn home(context: &mut Context) -> Outcome {

@@ -26,9 +26,9 @@ pub(crate) fn run(context: &mut Context, args: Serve) -> Outcome {
     if let Some(daemon) = Client::connect(&path)? {
         return refuse(served_already(&path, &daemon));
     }
+    let store = open(context, &path)?;
     // From here on a signal ends the daemon in good order.
     let listening = Listening::start();
-    let store = open(context, &path)?;
     let options = DaemonOptions {
         live: LiveOptions {
             commit_every: args.commit_every,

@@ -57,6 +57,7 @@ fn topics_are_as_agreed() {
         "exit-codes",
         "events",
         "rollback",
+        "live",
         "classic",
     ] {
         let ran = place.run(["help", topic]).well();

@@ -118,6 +118,12 @@ impl Server {
         self.bound.stale
     }
 
+    /// How many clients there are.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        self.shared.count()
+    }
+
     /// The metrics, as text for Prometheus.
     #[must_use]
     pub fn metrics(&self) -> impl Fn() -> String + Send + 'static {
