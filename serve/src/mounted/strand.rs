@@ -80,14 +80,15 @@ impl Mounted {
         let volume = self.volume();
         self.core.store.health().map_err(|e| errno(&e))?;
         let state = self.core.store.state();
-        let Some(found) = std::str::from_utf8(name)
+        let named = std::str::from_utf8(name)
             .ok()
-            .and_then(|name| state.checkpoint_named(name))
-            .filter(|found| state.image(volume, found.id).is_some())
+            .and_then(|name| state.checkpoint_named(name));
+        let Some((found, image)) =
+            named.and_then(|found| Some((found, state.image(volume, found.id)?)))
         else {
             return Ok(None);
         };
-        if found.nomount {
+        if found.nomount || image.nodata {
             return Err(Errno::ACCESS);
         }
         self.enter_view(Source::Checkpoint(volume, found.id))
@@ -130,7 +131,11 @@ impl Mounted {
         let (root, tree) = match opened {
             Some(found) => found,
             None => {
-                let tree = self.core.store.view(source).map_err(|e| errno(&e))?;
+                let tree = self
+                    .core
+                    .store
+                    .view_with_data(source)
+                    .map_err(|e| errno(&e))?;
                 let root = self.nodes.enter(source, tree.clone()).ok_or(Errno::NFILE)?;
                 (root, tree)
             }
@@ -163,7 +168,7 @@ impl Mounted {
         self.core.store.health().map_err(|e| errno(&e))?;
         let state = self.core.store.state();
         let volume = state.volume(self.volume()).ok_or(Errno::STALE)?;
-        for id in volume.images.keys() {
+        for (id, _) in volume.images.iter().filter(|(_, image)| !image.nodata) {
             let Some(checkpoint) = state.checkpoints.get(id).filter(|c| !c.nomount) else {
                 continue;
             };

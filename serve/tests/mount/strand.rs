@@ -21,21 +21,22 @@ fn names(path: &std::path::Path) -> Vec<String> {
 fn checkpoints_are_directories_that_nobody_lists_or_changes() {
     let Some(s) = setting() else { return };
     let run = |command| s.live().run(&me(), command, Force::No).unwrap();
-    let take = |name: &str, nomount| {
+    let take = |name: &str, nomount, nodata| {
         run(Command::CheckpointCreate {
             name: Some(name.into()),
             volumes: vec![s.volume],
             nomount,
             removable: false,
-            nodata: false,
+            nodata,
             note: String::new(),
         });
     };
     fs::create_dir(s.at.join("d")).unwrap();
     fs::write(s.at.join("d/f"), b"one").unwrap();
-    take("first", false);
+    take("first", false, false);
     fs::write(s.at.join("d/f"), b"two").unwrap();
-    take("secret", true);
+    take("secret", true, false);
+    take("marks", false, true);
 
     let strand = s.at.join(".strand");
     assert_eq!(names(&s.at), ["d"]);
@@ -64,10 +65,14 @@ fn checkpoints_are_directories_that_nobody_lists_or_changes() {
         kind(fs::read_dir(strand.join("secret")).map(drop)),
         libc::EACCES
     );
+    assert_eq!(
+        kind(fs::read_dir(strand.join("marks")).map(drop)),
+        libc::EACCES
+    );
     assert!(!strand.join("third").exists());
 
     // Names come and go with the commands.
-    take("third", false);
+    take("third", false, false);
     assert_eq!(fs::read(strand.join("third/d/f")).unwrap(), b"two");
     let id = s
         .live()
