@@ -33,7 +33,7 @@ pub(crate) fn commands(place: &Place) -> Vec<Vec<String>> {
 }
 
 /// Live use needs FUSE and a mount point in /mnt, and a daemon that goes on: the tests of live use run these.
-const LIVE: [&str; 4] = ["serve", "mount", "umount", "stop"];
+const LIVE: [&str; 5] = ["serve", "mount", "umount", "stop", "top"];
 
 #[test]
 fn every_example_runs_as_pasted() {

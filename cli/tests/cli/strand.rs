@@ -73,6 +73,7 @@ impl Ran {
     }
 
     /// How it ended, having said why on standard output alone.
+    #[allow(dead_code)] // only one of the two test programs asks
     #[track_caller]
     pub(crate) fn failed_in_its_output(self) -> i32 {
         assert!(!self.out.is_empty() && self.err.is_empty(), "{}", self.err);
