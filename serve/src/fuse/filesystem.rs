@@ -1,227 +1,34 @@
 //! Requests in, replies out. No request waits here for a disk to flush or for another request: such replies move to the committer, or to
 //! a thread of their own.
 
+use super::answers::Requests;
+use super::convert::{file_attr, kind, nanos, nothing};
 use crate::committer::Then;
-use crate::errno::Answer;
 use crate::metrics::Op;
-use crate::mounted::{Attr, Caller, Mounted, Time, Visit, Wanted};
+use crate::mounted::Wanted;
 use crate::nodes::ROOT;
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem,
-    FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags,
-    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
-    TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
 };
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 use strand_engine::{BLOCK, NewBody};
 
 /// How long the kernel may believe what it was told: every change comes through it, or is followed by a notification.
-const LONG: Duration = Duration::from_secs(7 * 86_400);
+pub(super) const LONG: Duration = Duration::from_secs(7 * 86_400);
 /// Names of checkpoints are asked for every time: they come and go by commands.
-const NOT_AT_ALL: Duration = Duration::ZERO;
+pub(super) const NOT_AT_ALL: Duration = Duration::ZERO;
 /// The longest write that the kernel sends at once, in bytes.
 const MAX_WRITE: u32 = 1 << 20;
 /// Requests that the kernel may have under way in the background (read-ahead, write-back).
 const MAX_BACKGROUND: u16 = 64;
-/// Views of `.strand/at/` that may be folded at once; more are refused with `EAGAIN`.
-const MOST_VISITS: usize = 4;
-
-/// A mount, as the protocol's library calls it.
-#[derive(Debug)]
-pub(super) struct Requests {
-    pub(super) mounted: Arc<Mounted>,
-    pub(super) visits: Arc<AtomicUsize>,
-}
-
-fn errno(error: rustix::io::Errno) -> Errno {
-    Errno::from_i32(error.raw_os_error())
-}
-
-fn system_time(ns: i64) -> SystemTime {
-    let size = Duration::from_nanos(ns.unsigned_abs());
-    if ns < 0 {
-        UNIX_EPOCH - size
-    } else {
-        UNIX_EPOCH + size
-    }
-}
-
-/// The inverse of how the library makes a time: before the epoch it takes away the nanoseconds that it should add.
-fn nanos(time: TimeOrNow) -> Time {
-    let TimeOrNow::SpecificTime(time) = time else {
-        return Time::Now;
-    };
-    let ns = match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => i128::try_from(after.as_nanos()).unwrap_or(i128::MAX),
-        Err(before) => {
-            let before = before.duration();
-            -i128::from(before.as_secs()) * 1_000_000_000 + i128::from(before.subsec_nanos())
-        }
-    };
-    let within = ns.clamp(i128::from(i64::MIN), i128::from(i64::MAX));
-    Time::At(i64::try_from(within).unwrap_or_default())
-}
-
-fn kind(mode: u32) -> FileType {
-    match mode & 0o170_000 {
-        0o010_000 => FileType::NamedPipe,
-        0o020_000 => FileType::CharDevice,
-        0o040_000 => FileType::Directory,
-        0o060_000 => FileType::BlockDevice,
-        0o120_000 => FileType::Symlink,
-        0o140_000 => FileType::Socket,
-        _ => FileType::RegularFile,
-    }
-}
-
-fn file_attr(attr: &Attr) -> FileAttr {
-    FileAttr {
-        ino: INodeNo(attr.node),
-        size: attr.size,
-        blocks: attr.blocks,
-        atime: system_time(attr.atime),
-        mtime: system_time(attr.mtime),
-        ctime: system_time(attr.ctime),
-        crtime: UNIX_EPOCH,
-        kind: kind(attr.mode),
-        perm: (attr.mode & 0o7777) as u16,
-        nlink: attr.nlink,
-        uid: attr.uid,
-        gid: attr.gid,
-        rdev: attr.rdev,
-        blksize: BLOCK as u32,
-        flags: 0,
-    }
-}
-
-/// What the kernel remembers as "there is no such name".
-fn nothing() -> FileAttr {
-    file_attr(&Attr {
-        node: 0,
-        mode: 0,
-        nlink: 0,
-        uid: 0,
-        gid: 0,
-        size: 0,
-        blocks: 0,
-        atime: 0,
-        mtime: 0,
-        ctime: 0,
-        rdev: 0,
-    })
-}
-
-impl Requests {
-    fn caller(&self, request: &Request) -> Caller {
-        Caller {
-            uid: request.uid(),
-            gid: request.gid(),
-            pid: request.pid(),
-            actor: self
-                .mounted
-                .core
-                .actors
-                .caller(request.pid(), request.uid()),
-        }
-    }
-
-    /// Counts an operation.
-    fn answered(&self, op: Op, begun: Instant, failed: bool, request: &Request, node: u64) {
-        let mounted = &self.mounted;
-        mounted.core.metrics.answered(op, begun, failed, || {
-            let (_, ino) = mounted.parts(node);
-            (mounted.volume(), ino, self.caller(request).actor)
-        });
-    }
-
-    fn done<T>(
-        &self,
-        op: Op,
-        begun: Instant,
-        request: &Request,
-        node: INodeNo,
-        answer: Answer<T>,
-    ) -> Result<T, Errno> {
-        self.answered(op, begun, answer.is_err(), request, node.0);
-        answer.map_err(errno)
-    }
-
-    fn entry(&self, reply: ReplyEntry, answer: Result<Attr, Errno>) {
-        match answer {
-            Ok(attr) => reply.entry(&LONG, &file_attr(&attr), Generation(0)),
-            Err(error) => reply.error(error),
-        }
-    }
-
-    fn empty(&self, reply: ReplyEmpty, answer: Result<(), Errno>) {
-        match answer {
-            Ok(()) => reply.ok(),
-            Err(error) => reply.error(error),
-        }
-    }
-
-    /// A reply that goes out once everything carried out before is durable.
-    fn after_flush(&self, op: Op, request: &Request, node: INodeNo, reply: ReplyEmpty) {
-        let (begun, caller) = (Instant::now(), self.caller(request));
-        let mounted = self.mounted.clone();
-        let then: Then = Box::new(move |durable| {
-            mounted.core.metrics.answered(op, begun, !durable, || {
-                let (_, ino) = mounted.parts(node.0);
-                (mounted.volume(), ino, caller.actor.clone())
-            });
-            if durable {
-                reply.ok();
-            } else {
-                reply.error(Errno::EIO);
-            }
-        });
-        self.mounted.core.committer.after_flush(then);
-    }
-
-    /// Looks a view up that may have to be folded, on a thread of its own.
-    fn visit(&self, visit: Visit, reply: ReplyEntry) {
-        if self.visits.fetch_add(1, Ordering::AcqRel) >= MOST_VISITS {
-            self.visits.fetch_sub(1, Ordering::AcqRel);
-            reply.error(Errno::EAGAIN);
-            return;
-        }
-        let (mounted, visits) = (self.mounted.clone(), self.visits.clone());
-        let found = move || {
-            match mounted.visit(visit) {
-                Ok(Some(attr)) => {
-                    reply.entry_with_ttls(&LONG, &NOT_AT_ALL, &file_attr(&attr), Generation(0));
-                }
-                Ok(None) => reply.error(Errno::ENOENT),
-                Err(error) => reply.error(errno(error)),
-            }
-            visits.fetch_sub(1, Ordering::AcqRel);
-        };
-        if let Err(error) = std::thread::Builder::new()
-            .name("visit".into())
-            .spawn(found)
-        {
-            // The reply went with the closure: it answers with an error as it is dropped.
-            tracing::warn!(%error, "no thread for a view");
-            self.visits.fetch_sub(1, Ordering::AcqRel);
-        }
-    }
-
-    fn xattr(&self, reply: ReplyXattr, size: u32, value: Result<Vec<u8>, Errno>) {
-        match value {
-            Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
-            Ok(value) if value.len() <= size as usize => reply.data(&value),
-            Ok(_) => reply.error(Errno::ERANGE),
-            Err(error) => reply.error(error),
-        }
-    }
-}
 
 impl Filesystem for Requests {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
@@ -832,21 +639,5 @@ impl Filesystem for Requests {
             Ok(copied) => reply.written(u32::try_from(copied).unwrap_or(u32::MAX)),
             Err(error) => reply.error(error),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_before_the_epoch_come_back() {
-        // As the library makes them of -2 s + 250 ms.
-        let made = UNIX_EPOCH - Duration::new(2, 250_000_000);
-        let Time::At(ns) = nanos(TimeOrNow::SpecificTime(made)) else {
-            panic!("a time");
-        };
-        assert_eq!(ns, -1_750_000_000);
-        assert_eq!(system_time(ns), UNIX_EPOCH - Duration::from_millis(1750));
     }
 }

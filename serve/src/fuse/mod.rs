@@ -1,6 +1,8 @@
 //! The one place that knows the kernel's protocol and the crate that speaks it: requests are decoded here and carried out in `mounted`,
 //! replies and notifications go out from here.
 
+mod answers;
+mod convert;
 mod filesystem;
 mod notify;
 mod session;

@@ -1,6 +1,6 @@
 //! Mounting and unmounting: as root by the system's calls, as anybody else through `fusermount3`.
 
-use super::filesystem::Requests;
+use super::answers::Requests;
 use super::notify::Caches;
 use crate::mounted::Mounted;
 use fuser::{Config, Session, SessionACL};

@@ -153,7 +153,9 @@ impl Live {
                 .directory()
                 .map_or_else(|| OsString::from("strand"), |d| d.as_os_str().to_owned()),
             read_only,
-            allow_other: request.allow_other,
+            // Where root mounts for somebody else, that one is an other.
+            allow_other: request.allow_other
+                || (rustix::process::geteuid().is_root() && request.uid != 0),
         };
         let (core, mounts, ending) = (self.core.clone(), self.mounts.clone(), mount.clone());
         let ended = move || {

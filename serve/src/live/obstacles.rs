@@ -3,6 +3,7 @@
 use super::MountRequest;
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use strand_engine::{Kind, Refusal};
 
@@ -18,6 +19,11 @@ pub(super) fn look(request: &MountRequest, store: Option<&Path>) -> Result<PathB
         return Err(cannot(Kind::NotADirectory)
             .why("it is not a directory")
             .next("give an empty directory: mkdir one"));
+    }
+    if request.uid != 0 && metadata.uid() != request.uid {
+        return Err(cannot(Kind::Permission)
+            .why("the directory belongs to another user")
+            .next("give a directory of your own: mkdir one"));
     }
     let path = path_of(&request.at).map_err(|e| cannot(Kind::Io).why(e.to_string()))?;
     if let Some(store) = store {

@@ -34,6 +34,10 @@ fn every_obstacle_has_its_message() {
     assert!(why.contains("inside the store"), "{why}");
     let (_, why) = refused(live, s.scratch.path());
     assert!(why.contains("hidden by its own mount"), "{why}");
+    let mut strangers = s.request(live, &dir("roots"));
+    strangers.uid = 12_345;
+    let refusal = s.live().mount(strangers).unwrap_err();
+    assert_eq!(refusal.kind, Kind::Permission);
     assert_eq!(s.live().mounts(), []);
     let nowhere = s.live().unmount(&at).unwrap_err();
     assert_eq!(nowhere.kind, Kind::NotFound);

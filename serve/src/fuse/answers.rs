@@ -1,0 +1,134 @@
+//! How requests are answered: at once, after a flush, or from a thread of their own.
+
+use super::convert::{errno, file_attr};
+use super::filesystem::{LONG, NOT_AT_ALL};
+use crate::committer::Then;
+use crate::errno::Answer;
+use crate::metrics::Op;
+use crate::mounted::{Attr, Caller, Mounted, Visit};
+use fuser::{Errno, Generation, INodeNo, ReplyEmpty, ReplyEntry, ReplyXattr, Request};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+/// Views of `.strand/at/` that may be folded at once; more are refused with `EAGAIN`.
+const MOST_VISITS: usize = 4;
+
+/// A mount, as the protocol's library calls it.
+#[derive(Debug)]
+pub(super) struct Requests {
+    pub(super) mounted: Arc<Mounted>,
+    pub(super) visits: Arc<AtomicUsize>,
+}
+
+impl Requests {
+    pub(super) fn caller(&self, request: &Request) -> Caller {
+        Caller {
+            uid: request.uid(),
+            gid: request.gid(),
+            pid: request.pid(),
+            actor: self
+                .mounted
+                .core
+                .actors
+                .caller(request.pid(), request.uid()),
+        }
+    }
+
+    /// Counts an operation.
+    pub(super) fn answered(
+        &self,
+        op: Op,
+        begun: Instant,
+        failed: bool,
+        request: &Request,
+        node: u64,
+    ) {
+        let mounted = &self.mounted;
+        mounted.core.metrics.answered(op, begun, failed, || {
+            let (_, ino) = mounted.parts(node);
+            (mounted.volume(), ino, self.caller(request).actor)
+        });
+    }
+
+    pub(super) fn done<T>(
+        &self,
+        op: Op,
+        begun: Instant,
+        request: &Request,
+        node: INodeNo,
+        answer: Answer<T>,
+    ) -> Result<T, Errno> {
+        self.answered(op, begun, answer.is_err(), request, node.0);
+        answer.map_err(errno)
+    }
+
+    pub(super) fn entry(&self, reply: ReplyEntry, answer: Result<Attr, Errno>) {
+        match answer {
+            Ok(attr) => reply.entry(&LONG, &file_attr(&attr), Generation(0)),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    pub(super) fn empty(&self, reply: ReplyEmpty, answer: Result<(), Errno>) {
+        match answer {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    /// A reply that goes out once everything carried out before is durable.
+    pub(super) fn after_flush(&self, op: Op, request: &Request, node: INodeNo, reply: ReplyEmpty) {
+        let (begun, caller) = (Instant::now(), self.caller(request));
+        let mounted = self.mounted.clone();
+        let then: Then = Box::new(move |durable| {
+            mounted.core.metrics.answered(op, begun, !durable, || {
+                let (_, ino) = mounted.parts(node.0);
+                (mounted.volume(), ino, caller.actor.clone())
+            });
+            if durable {
+                reply.ok();
+            } else {
+                reply.error(Errno::EIO);
+            }
+        });
+        self.mounted.core.committer.after_flush(then);
+    }
+
+    /// Looks a view up that may have to be folded, on a thread of its own.
+    pub(super) fn visit(&self, visit: Visit, reply: ReplyEntry) {
+        if self.visits.fetch_add(1, Ordering::AcqRel) >= MOST_VISITS {
+            self.visits.fetch_sub(1, Ordering::AcqRel);
+            reply.error(Errno::EAGAIN);
+            return;
+        }
+        let (mounted, visits) = (self.mounted.clone(), self.visits.clone());
+        let found = move || {
+            match mounted.visit(visit) {
+                Ok(Some(attr)) => {
+                    reply.entry_with_ttls(&LONG, &NOT_AT_ALL, &file_attr(&attr), Generation(0));
+                }
+                Ok(None) => reply.error(Errno::ENOENT),
+                Err(error) => reply.error(errno(error)),
+            }
+            visits.fetch_sub(1, Ordering::AcqRel);
+        };
+        if let Err(error) = std::thread::Builder::new()
+            .name("visit".into())
+            .spawn(found)
+        {
+            // The reply went with the closure: it answers with an error as it is dropped.
+            tracing::warn!(%error, "no thread for a view");
+            self.visits.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    pub(super) fn xattr(&self, reply: ReplyXattr, size: u32, value: Result<Vec<u8>, Errno>) {
+        match value {
+            Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
+            Ok(value) if value.len() <= size as usize => reply.data(&value),
+            Ok(_) => reply.error(Errno::ERANGE),
+            Err(error) => reply.error(error),
+        }
+    }
+}
