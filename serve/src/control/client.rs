@@ -3,8 +3,10 @@
 use super::message::{Carried, MountPoint, Mounted, PROTOCOL, Payload, Reply, Request, Status};
 use super::session::PROGRAM;
 use super::{socket, wire};
+use rustix::net::sockopt::socket_peercred;
 use std::io::{self, ErrorKind};
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -48,6 +50,7 @@ impl Client {
             Ok(None) => return Ok(None),
             Err(error) => return Err(gone(&error)),
         };
+        trusted(dir, &stream)?;
         let Some((reply, stream)) = greet(stream)? else {
             return Ok(None);
         };
@@ -308,6 +311,24 @@ impl Client {
             Err(error) => Err(gone(&error)),
         }
     }
+}
+
+/// A socket in a directory that others may write to could be anybody's: the daemon is this user's, the store owner's, or root's.
+fn trusted(dir: &Path, stream: &UnixStream) -> Result<(), Refusal> {
+    let found = socket_peercred(stream).map_err(|errno| gone(&errno.into()))?;
+    let uid = found.uid.as_raw();
+    let owner = std::fs::metadata(dir).map_or(uid, |found| found.uid());
+    if uid == 0 || uid == owner || uid == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Kind::Permission,
+        "the daemon that answers for the store is not to be trusted",
+    )
+    .why(format!(
+        "uid {uid} runs it, and the store belongs to uid {owner}"
+    ))
+    .next("see who put the socket control into the store's directory"))
 }
 
 /// The first words; `None` where the daemon went in between: it was ending.

@@ -259,13 +259,13 @@ impl Carried {
     }
 
     /// Without its events.
-    pub(crate) fn short(self: Box<Self>) -> Box<Self> {
-        Box::new(Self {
+    pub(crate) fn short(self) -> Self {
+        Self {
             left_out: !self.events.is_empty(),
             events: Vec::new(),
             trail: Trail::default(),
-            ..*self
-        })
+            ..self
+        }
     }
 
     /// As the engine says it.

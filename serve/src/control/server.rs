@@ -125,7 +125,6 @@ impl Server {
     }
 
     /// The metrics, as text for Prometheus.
-    #[must_use]
     pub fn metrics(&self) -> impl Fn() -> String + Send + 'static {
         let shared = Arc::clone(&self.shared);
         move || super::session::metrics(&shared)

@@ -246,7 +246,7 @@ impl Session {
             return Ok(reply);
         }
         match reply {
-            Reply::Done(carried) => Ok(Reply::Done(carried.short())),
+            Reply::Done(carried) => Ok(Reply::Done(Box::new(carried.short()))),
             other => Ok(other),
         }
     }
