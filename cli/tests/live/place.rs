@@ -170,6 +170,11 @@ impl Place {
         at
     }
 
+    /// Says that something else may mount on the directory of this name, and leave it so when it fails.
+    pub(crate) fn may_be_mounted(&mut self, name: &str) {
+        self.mounts.push(self.path().join(name));
+    }
+
     /// Unmounts what is mounted on the directory of this name.
     pub(crate) fn unmount(&mut self, name: &str) {
         let at = self.path().join(name);
