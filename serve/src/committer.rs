@@ -1,5 +1,6 @@
 //! The one thread that flushes for everybody: requests that need what they saw on disk leave their reply here and go. It takes all that
-//! wait, flushes once, and answers; who comes meanwhile is in the next group. So no thread that serves the kernel ever waits for a disk.
+//! wait, flushes once, and answers; who comes meanwhile is in the next group. So the threads that serve the kernel do not wait for a disk,
+//! but for one of them at a time, and only for a short flush that nobody else waits for.
 
 use crate::metrics::Metrics;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,6 +22,10 @@ const COMMAND_BYTES: u64 = 512;
 const LINGER: [f64; 4] = [0.0, 0.0625, 0.125, 0.25];
 /// However slow the disk, no longer than this.
 const LONGEST_LINGER: Duration = Duration::from_millis(2);
+
+/// A flush is short where the last ones took less than this, and no more than so many bytes wait.
+const SHORT_FLUSH: Duration = Duration::from_micros(500);
+const SHORT_BYTES: u64 = 1 << 20;
 
 /// What is done once everything carried out before is durable, or once that failed.
 pub(crate) type Then = Box<dyn FnOnce(bool) + Send>;
@@ -55,6 +60,12 @@ struct Queue {
     waiting: Vec<Then>,
     /// The committer sleeps until so many wait.
     wanted: usize,
+    /// The committer flushes.
+    busy: bool,
+    /// The thread of a request flushes; the committer waits for its end.
+    led: bool,
+    /// Running mean of the time of a flush.
+    flush_time: Duration,
     stop: bool,
 }
 
@@ -62,8 +73,6 @@ struct Queue {
 struct Pace {
     /// How many were at work around the last flush.
     expected: usize,
-    /// Running mean of the time of a flush.
-    flush_time: Duration,
     /// Patience, as an index of [`LINGER`].
     level: usize,
 }
@@ -78,6 +87,9 @@ impl Committer {
             queue: Mutex::new(Queue {
                 waiting: Vec::new(),
                 wanted: 1,
+                busy: false,
+                led: false,
+                flush_time: Duration::ZERO,
                 stop: false,
             }),
             wake: Condvar::new(),
@@ -107,20 +119,44 @@ impl Committer {
             return;
         }
         queue.waiting.push(then);
-        let enough = queue.waiting.len() == queue.wanted;
+        let enough = queue.waiting.len() == queue.wanted && !queue.led;
         drop(queue);
         if enough {
             self.shared.wake.notify_one();
         }
     }
 
+    /// As [`Committer::after_flush`]; where a flush is short and nobody else waits, the calling thread flushes by itself, which spares a change
+    /// of threads. One thread at most does so at a time.
+    pub(crate) fn soon_flushed(&self, then: Then) {
+        let shared = &*self.shared;
+        let mut queue = shared.queue();
+        let alone = queue.waiting.is_empty() && !queue.busy && !queue.led && !queue.stop;
+        let short = queue.flush_time < SHORT_FLUSH && shared.unflushed() < SHORT_BYTES;
+        if !(alone && short) {
+            drop(queue);
+            self.after_flush(then);
+            return;
+        }
+        queue.led = true;
+        drop(queue);
+        shared.commit(vec![then]);
+        let mut queue = shared.queue();
+        queue.led = false;
+        let others = !queue.waiting.is_empty();
+        drop(queue);
+        if others {
+            shared.wake.notify_one();
+        }
+    }
+
     /// Counts what a command put in memory. True where so much waits that its answer should wait too.
     pub(crate) fn note(&self, bytes: u64) -> bool {
         let shared = &*self.shared;
-        let placed = shared
+        shared
             .placed
             .fetch_add(bytes + COMMAND_BYTES, Ordering::Relaxed);
-        let unflushed = placed.saturating_sub(shared.flushed.load(Ordering::Relaxed));
+        let unflushed = shared.unflushed();
         if unflushed >= EARLY_BYTES && !shared.told.swap(true, Ordering::Relaxed) {
             drop(shared.queue()); // it either has not looked yet, or sleeps
             shared.wake.notify_one();
@@ -151,6 +187,12 @@ impl Drop for Committer {
 }
 
 impl Shared {
+    /// Bytes that are not flushed.
+    fn unflushed(&self) -> u64 {
+        let flushed = self.flushed.load(Ordering::Relaxed);
+        self.placed.load(Ordering::Relaxed).saturating_sub(flushed)
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,18 +200,18 @@ impl Shared {
     fn run(&self) {
         let mut pace = Pace {
             expected: 1,
-            flush_time: Duration::ZERO,
             level: LINGER.len() - 1,
         };
         loop {
             let (waiting, stop) = self.next_group(&mut pace);
-            let (group, begun) = (waiting.len(), Instant::now());
+            let group = waiting.len();
             self.commit(waiting);
-            pace.flush_time = (pace.flush_time * 7 + begun.elapsed()) / 8;
+            let mut queue = self.queue();
+            queue.busy = false;
             if stop {
                 return;
             }
-            pace.expected = (group + self.queue().waiting.len()).max(1);
+            pace.expected = (group + queue.waiting.len()).max(1);
         }
     }
 
@@ -179,7 +221,8 @@ impl Shared {
         let mut queue = self.queue();
         loop {
             let left = self.every.saturating_sub(begun.elapsed());
-            let due = !queue.waiting.is_empty() || self.told.load(Ordering::Relaxed);
+            let waits = !queue.waiting.is_empty() && !queue.led;
+            let due = waits || self.told.load(Ordering::Relaxed);
             if due || queue.stop || left.is_zero() {
                 break;
             }
@@ -188,6 +231,7 @@ impl Shared {
         if !queue.stop && !queue.waiting.is_empty() {
             queue = self.linger(queue, pace);
         }
+        queue.busy = true;
         (std::mem::take(&mut queue.waiting), queue.stop)
     }
 
@@ -201,7 +245,7 @@ impl Shared {
         if before >= pace.expected {
             return queue;
         }
-        let patience = pace
+        let patience = queue
             .flush_time
             .mul_f64(LINGER[pace.level])
             .min(LONGEST_LINGER);
@@ -241,9 +285,15 @@ impl Shared {
         let begun = Instant::now();
         let outcome = self.store.sync();
         let flush = (!nothing_new).then(|| begun.elapsed());
+        if let Some(took) = flush {
+            let mut queue = self.queue();
+            queue.flush_time = (queue.flush_time * 7 + took) / 8;
+        }
         self.metrics.flushed(flush, waiting.len() as u64);
         match &outcome {
-            Ok(()) => self.flushed.store(placed, Ordering::Relaxed),
+            Ok(()) => {
+                self.flushed.fetch_max(placed, Ordering::Relaxed);
+            }
             // The journal has said so already; whoever waits is told.
             Err(error) => tracing::debug!(%error, waiting = waiting.len(), "a commit failed"),
         }

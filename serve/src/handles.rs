@@ -18,6 +18,10 @@ pub(crate) struct Handle {
     pub(crate) opener: Arc<Actor>,
     /// The volume was set back under it: it writes no more.
     pub(crate) stale: AtomicBool,
+    /// Where the last reading ended, in bytes.
+    pub(crate) read_to: AtomicU64,
+    /// The block up to which the disk knows what a sequential reader wants.
+    pub(crate) ahead: AtomicU64,
 }
 
 /// How far the reading of a directory has come.

@@ -94,6 +94,19 @@ impl Store {
         })
     }
 
+    /// Tells the disk that a sequential reader of a file wants the next 4 MiB from a block on; gives the block up to which it was told. Quick
+    /// however the file lies: for longer looks ahead there is [`Store::reader`].
+    ///
+    /// # Errors
+    /// As [`Store::reader`].
+    pub fn read_ahead(&self, tree: &Fileset, ino: Ino, from: u64) -> Result<u64, Error> {
+        let reader = self.reader(tree, ino)?;
+        let to = from.saturating_add(AHEAD_BLOCKS);
+        let runs = reader.runs(regular(tree, ino)?, from, to, MAX_GAP_BLOCKS);
+        self.journal.prefetch(&mut runs.into_iter());
+        Ok(to)
+    }
+
     pub(super) fn read_version(
         &self,
         version: BlockRef,

@@ -92,7 +92,7 @@ impl Requests {
                 reply.error(Errno::EIO);
             }
         });
-        self.mounted.core.committer.after_flush(then);
+        self.mounted.core.committer.soon_flushed(then);
     }
 
     /// Looks a view up that may have to be folded, on a thread of its own.

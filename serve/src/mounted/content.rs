@@ -8,7 +8,7 @@ use crate::nodes::OWN;
 use rustix::io::Errno;
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use strand_engine::{
     Actor, BLOCK, Body, Command, Error, Fileset, Ino, Kind, MAX_FILE_SIZE, NewBody, SetAttributes,
     VolumeId,
@@ -22,6 +22,12 @@ const CAPABILITY: &[u8] = b"security.capability";
 /// keeps others waiting long.
 const COPY_SHARED_BYTES: u64 = 128 << 20;
 const COPY_BYTES: u64 = 8 << 20;
+
+/// Readings of at least so many bytes, each no further than that from the one before, are a sequential reader's.
+const LONG_READ: u64 = 64 << 10;
+const NEAR: u64 = 4 << 20;
+/// So many blocks ahead of it the disk should know (2 MiB).
+const READY: u64 = 512;
 
 thread_local! {
     /// What a thread reads into: the kernel asks for at most 1 MiB at once.
@@ -86,6 +92,8 @@ impl Mounted {
             writes,
             opener: caller.actor.clone(),
             stale: AtomicBool::new(false),
+            read_to: AtomicU64::new(0),
+            ahead: AtomicU64::new(0),
         });
         Opened { handle }
     }
@@ -213,7 +221,28 @@ impl Mounted {
             .read(&tree, handle.ino, offset, &mut bytes[..size])
             .map_err(|e| stale_errno(&e))?;
         self.core.metrics.read(got as u64);
+        self.read_ahead(&handle, &tree, offset, got as u64);
         Ok(got)
+    }
+
+    /// Has the disk bring what a sequential reader will want, however it lies in the journal.
+    fn read_ahead(&self, handle: &Handle, tree: &Fileset, offset: u64, got: u64) {
+        let end = offset + got;
+        let before = handle.read_to.swap(end, Ordering::Relaxed);
+        // Requests of one reader may overtake each other a little.
+        if offset.abs_diff(before) > NEAR {
+            handle.ahead.store(0, Ordering::Relaxed);
+            return;
+        }
+        let (block, told) = (end / BLOCK, handle.ahead.load(Ordering::Relaxed));
+        if got < LONG_READ || told > block + READY {
+            return;
+        }
+        let from = told.max(block);
+        match self.core.store.read_ahead(tree, handle.ino, from) {
+            Ok(told) => handle.ahead.store(told, Ordering::Relaxed),
+            Err(error) => tracing::debug!(%error, "not read ahead"),
+        }
     }
 
     /// Writes bytes. `written_back` says that the kernel wrote mapped pages: nobody knows who changed them. True where so much is
