@@ -116,6 +116,7 @@ const DIFFERS: &[(&str, &str)] = &[
         "status names the daemon, and counts fewer frames",
     ),
     ("out-verify", "counts frames and epochs"),
+    ("out-nodata", "its verify counts frames"),
 ];
 
 /// A store and a working directory of its own.
