@@ -15,7 +15,7 @@ pub enum Grade {
     Program,
 }
 
-/// Who did it. Interned: an event names an [`ActorId`].
+/// Who did it. Interned: an event names an [`ActorId`](crate::ActorId).
 #[derive(Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
 pub struct Actor {
     /// How well it is known.

@@ -101,7 +101,7 @@ impl Source {
     }
 }
 
-/// One movement of ownership, counted in blocks ([`Event::Settled`]).
+/// One movement of ownership, counted in blocks ([`Event::Settled`](crate::Event::Settled)).
 #[derive(Copy, Clone, Debug, Eq, PartialEq, Ord, PartialOrd, Hash, Serialize, Deserialize)]
 pub enum Shift {
     /// Versions left the live volume and are owned by a checkpoint now.

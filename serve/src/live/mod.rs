@@ -151,7 +151,7 @@ impl Live {
     /// this returns.
     ///
     /// # Errors
-    /// As [`Store::run`]; [`Kind::Busy`] where open write handles stand in the way and `force` is not given.
+    /// As [`Store::run`]; [`Kind::Busy`](strand_engine::Kind::Busy) where open write handles stand in the way and `force` is not given.
     pub fn run(&self, actor: &Actor, command: Command, force: Force) -> Result<Done, Error> {
         let begun = Instant::now();
         self.hand_over(&command);
