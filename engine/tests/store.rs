@@ -636,3 +636,30 @@ fn a_nodata_checkpoint_is_two_events_and_costs_less_than_a_hundredth_of_its_volu
         "{cost} bytes are {percent:.2} % of the volume"
     );
 }
+
+#[test]
+fn absurd_numbers_are_refused() {
+    let (_, store) = new_store(1 << 20);
+    let data = volume(&store, "data");
+    let ino = file(&store, data, "f");
+    store.write(&me(), data, ino, 0, &[1; 10_000]).unwrap();
+    let before = store.state().volume(data).unwrap().live.blocks;
+    for offset in [u64::MAX, u64::MAX - 1, 1 << 63] {
+        let _ = store.punch(&me(), data, ino, offset, 1);
+        let _ = store.punch(&me(), data, ino, offset, u64::MAX);
+    }
+    let run = |block| WriteRun {
+        block,
+        count: u64::MAX,
+        data: true,
+    };
+    let command = Command::Write {
+        volume: data,
+        ino,
+        runs: vec![run(0), run(1)],
+        size: 1,
+    };
+    assert!(store.submit(&me(), command).is_err());
+    assert_eq!(store.state().volume(data).unwrap().live.blocks, before);
+    store.close().unwrap();
+}

@@ -185,7 +185,8 @@ fn enough_room(request: &Request<'_>) -> Result<(), Refusal> {
         | Command::CloneReset { .. } => (ADMIN_BLOCKS, reserve / 2),
         Command::Truncate { tail, .. } => (ADMIN_BLOCKS + u64::from(*tail), reserve / 2),
         Command::Write { runs, .. } => {
-            let data: u64 = runs.iter().filter(|r| r.data).map(|r| r.count).sum();
+            let data = runs.iter().filter(|r| r.data);
+            let data = data.fold(0_u64, |sum, run| sum.saturating_add(run.count));
             (data.saturating_add(data / 128).saturating_add(2), reserve)
         }
         Command::Preallocate { length, .. } => (

@@ -114,12 +114,18 @@ impl StateFiles {
         let frozen = store.freeze();
         self.note(frozen.state.seq, journal_bytes(&store.journal));
         let (journal, disk, size) = (store.journal.clone(), store.disk.clone(), self.size.clone());
-        *thread = Some(std::thread::spawn(move || {
-            match frozen.write(&journal, &*disk) {
-                Ok(bytes) => size.store(bytes, Ordering::Relaxed),
-                Err(error) => tracing::warn!(%error, "no state file was written"),
-            }
-        }));
+        let write = move || match frozen.write(&journal, &*disk) {
+            Ok(bytes) => size.store(bytes, Ordering::Relaxed),
+            Err(error) => tracing::warn!(%error, "no state file was written"),
+        };
+        match std::thread::Builder::new()
+            .name("state-file".into())
+            .spawn(write)
+        {
+            Ok(spawned) => *thread = Some(spawned),
+            // The one before is good for longer; an opening folds more.
+            Err(error) => tracing::warn!(%error, "no thread, and so no state file"),
+        }
     }
 
     /// Waits for the thread.

@@ -272,7 +272,10 @@ impl Store {
             let inner = self.lock();
             let size = file(&inner, volume, ino)?.size;
             let to = end.min(size);
-            let (first, last) = (offset / BLOCK, to.max(offset + 1).div_ceil(BLOCK) - 1);
+            let (first, last) = (
+                offset / BLOCK,
+                to.max(offset.saturating_add(1)).div_ceil(BLOCK) - 1,
+            );
             let edges = self.edges(&inner, volume, ino, first, last)?;
             drop(inner);
             let (mut runs, mut payload) = (Vec::new(), Vec::new());

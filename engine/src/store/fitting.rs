@@ -20,13 +20,12 @@ pub(super) fn fitted(mut command: Command, journal: &Journal) -> Command {
 /// Blocks that runs take, their headers included, if they lie in one frame; at least.
 fn blocks_of(runs: &[WriteRun]) -> u64 {
     let data = runs.iter().filter(|run| run.data);
-    let payload: u64 = data.map(|run| run.count).sum();
-    with_header(payload)
+    with_header(data.fold(0, |sum, run| sum.saturating_add(run.count)))
 }
 
 /// A frame's blocks with so many payload blocks: one header block holds the sums of about 128 of them.
 fn with_header(payload: u64) -> u64 {
-    payload + 1 + payload / 128
+    payload.saturating_add(1 + payload / 128)
 }
 
 /// The runs, cut where `rest` blocks, and after them `whole` ones, are full.
