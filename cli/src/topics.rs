@@ -23,7 +23,7 @@ pub(crate) const TOPICS: [(&str, &str); 8] = [
 ];
 
 /// Every kind of event, with what it means.
-pub(crate) const EVENT_KINDS: [(&str, &str); 40] = [
+pub(crate) const EVENT_KINDS: [(&str, &str); 43] = [
     ("store-created", "the store begins"),
     ("actor-seen", "an actor is seen for the first time"),
     ("clock-jumped", "the wall clock jumped"),
@@ -70,6 +70,9 @@ pub(crate) const EVENT_KINDS: [(&str, &str); 40] = [
     ),
     ("change-marked", "blocks changed since a nodata checkpoint"),
     ("checkpoint-converted", "a checkpoint keeps no images now"),
+    ("quota-set", "what a volume's checkpoints may own"),
+    ("quota-reached", "an alert: a limit is reached"),
+    ("checkpoint-dropped", "a checkpoint gave way to a quota"),
 ];
 
 const VIEWS: &str = "\
@@ -117,6 +120,10 @@ A checkpoint owns what neither the live volume nor a newer checkpoint shows. Its
 ledger is kept by double entry, and strand checkpoint show prints it:
 
   copied out A + handed in B − handed down C − released D = owned E
+
+A nodata checkpoint remembers which blocks change, and owns nothing. A quota bounds
+what the checkpoints of a volume own (strand quota set): above the soft limit none
+is taken; at the hard one removable ones give way, then the newest image that helps.
 
 Removing a checkpoint hands what an older one shows down to that one, and releases
 the rest. Rollbacks and removals move ownership in bulk; until that is counted the

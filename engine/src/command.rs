@@ -3,6 +3,7 @@
 use crate::event::{Actor, Bytes, NewBody, SetAttributes, Shift, Source};
 use crate::ids::{CheckpointId, Ino, Seq, VolumeId};
 use crate::last_verify::BadVersion;
+use crate::quota::Quota;
 use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
 
@@ -280,6 +281,15 @@ pub enum Command {
         /// The checkpoint.
         checkpoint: CheckpointId,
     },
+    /// Sets what a volume's checkpoints may own, and whether that is enforced.
+    QuotaSet {
+        /// The volume.
+        volume: VolumeId,
+        /// The limits.
+        quota: Quota,
+        /// Also where its checkpoints own more than that already: some are given up by the next write.
+        below_use: bool,
+    },
     /// Rolls back one volume.
     Rollback {
         /// The volume.
@@ -368,6 +378,7 @@ impl Command {
                 | Command::CheckpointHold { .. }
                 | Command::CheckpointFlag { .. }
                 | Command::CheckpointConvert { .. }
+                | Command::QuotaSet { .. }
                 | Command::Rollback { .. }
                 | Command::RollbackAll { .. }
                 | Command::RollbackFiles { .. }

@@ -23,6 +23,7 @@ mod name;
 pub mod numbers;
 pub mod owner;
 mod queue;
+pub mod quota;
 pub mod radix;
 mod refusal;
 mod state;
@@ -46,6 +47,7 @@ pub use ids::{ActorId, CheckpointId, EventTime, Ino, Seq, VolumeId};
 pub use images::Images;
 pub use name::{MAX_FILE_NAME, MAX_OBJECT_NAME, MAX_SYMLINK, check_file_name, check_user_name};
 pub use queue::Queue;
+pub use quota::{Limit, Quota};
 pub use refusal::{Kind, Refusal};
 pub use state::{
     BlockMap, Body, Change, Checkpoint, FileBody, Fileset, Image, Inode, Ledger, Names, Origin,

@@ -91,6 +91,8 @@ kinds! {
     Io => "io", 5, 1;
     /// Interrupted by a signal.
     Interrupted => "interrupted", 4, 130;
+    /// A volume's checkpoints own as much as their quota allows.
+    OverQuota => "over-quota", 122, 1;
 }
 
 /// Why a command was refused, in the three lines of the contract: what was asked, what stands in the way, what to do next.

@@ -6,6 +6,7 @@ use crate::event::{Actor, Bytes, Cause, Source};
 use crate::ids::{ActorId, CheckpointId, EventTime, Ino, Seq, VolumeId};
 use crate::images::Images;
 use crate::queue::Queue;
+use crate::quota::Quota;
 use crate::radix::Radix;
 use imbl::{OrdMap, OrdSet};
 use std::ops;
@@ -94,6 +95,8 @@ pub struct Volume {
     pub generation: u64,
     /// Time of the last change to the live tree.
     pub changed: EventTime,
+    /// What its checkpoints may own together.
+    pub quota: Quota,
 }
 
 /// What a clone started from.

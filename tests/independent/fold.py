@@ -54,7 +54,7 @@ FORMS = {  # a function reads; a string lists the parts of a structure; a tuple 
     "i64": lambda b: (lambda n: -(n >> 1) - 1 if n & 1 else n >> 1)(b.varint(64)),
     "bytes": lambda b: b.take(b.varint()), "text": lambda b: b.take(b.varint()).decode("utf-8"),
     "bool": lambda b: field(b, "either")[0] == 1,
-    "either": ("", ""), "cause": ("",) * 13, "grade": ("",) * 4,
+    "either": ("", ""), "cause": ("",) * 14, "grade": ("",) * 4, "quota": "u64? u64? bool bool",
     "body": ("", "", "bytes", "", "", "u64", "u64"),
     "source": ("u32", "u32 u32", "u32 u64"), "shift": ("u32 u64", "u32 u32 u64", *("u32 u64",) * 4),
     "actor": "grade u32 u32 u64 text text text text",
@@ -78,26 +78,24 @@ def field(b, form):
     return rule(b)
 
 KINDS = [kind.split() for kind in """
-store-created program:text | actor-seen actor:u32 who:actor | clock-jumped expected:u64 found:u64 |
-refused kind:text message:text count:u32 | digest-recorded at:u64 digest:u128 |
-volume-created volume:u32 name:text root:u64 mode:u32 uid:u32 gid:u32 | volume-renamed volume:u32 name:text | volume-removed volume:u32 |
-volume-restored volume:u32 | clone-created volume:u32 name:text image:source | clone-reset volume:u32 before:u32 |
+store-created program:text | actor-seen actor:u32 who:actor | clock-jumped expected:u64 found:u64 | refused kind:text message:text count:u32 |
+digest-recorded at:u64 digest:u128 | volume-created volume:u32 name:text root:u64 mode:u32 uid:u32 gid:u32 | volume-renamed volume:u32 name:text |
+volume-removed volume:u32 | volume-restored volume:u32 | clone-created volume:u32 name:text image:source | clone-reset volume:u32 before:u32 |
 created volume:u32 dir:u64 name:bytes ino:u64 body:body mode:u32 uid:u32 gid:u32 | linked volume:u32 dir:u64 name:bytes ino:u64 |
-unlinked volume:u32 dir:u64 name:bytes ino:u64 keep:bool |
-renamed volume:u32 from_dir:u64 from_name:bytes to_dir:u64 to_name:bytes over:over? |
+unlinked volume:u32 dir:u64 name:bytes ino:u64 keep:bool | renamed volume:u32 from_dir:u64 from_name:bytes to_dir:u64 to_name:bytes over:over? |
 exchanged volume:u32 a_dir:u64 a_name:bytes b_dir:u64 b_name:bytes | orphan-dropped volume:u32 ino:u64 |
 written volume:u32 ino:u64 block:u64 size:u64? | punched volume:u32 ino:u64 range:range size:u64? | truncated volume:u32 ino:u64 size:u64 |
 preallocated volume:u32 ino:u64 size:u64? | shared volume:u32 source:u64 from_block:u64 ino:u64 to_block:u64 count:u64 size:u64? |
-attributes-set volume:u32 ino:u64 set:set | xattr-set volume:u32 ino:u64 name:bytes value:bytes |
-xattr-removed volume:u32 ino:u64 name:bytes | copied-out volume:u32 checkpoint:u32 cause:cause ino:u64 ranges:[range] |
-copied-out-scope volume:u32 cause:cause | settled volume:u32 scope:u64 shifts:[shift] last:bool |
+attributes-set volume:u32 ino:u64 set:set | xattr-set volume:u32 ino:u64 name:bytes value:bytes | xattr-removed volume:u32 ino:u64 name:bytes |
+copied-out volume:u32 checkpoint:u32 cause:cause ino:u64 ranges:[range] | copied-out-scope volume:u32 cause:cause |
+settled volume:u32 scope:u64 shifts:[shift] last:bool |
 checkpoint-created checkpoint:u32 name:text volumes:[u32] removable:bool nomount:bool note:text | checkpoint-removed checkpoint:u32 |
 checkpoint-restored checkpoint:u32 | checkpoint-renamed checkpoint:u32 name:text | checkpoint-held checkpoint:u32 held:bool |
 checkpoint-flagged checkpoint:u32 removable:bool nomount:bool | rolled-back volumes:[target] before:u32 |
 file-restored volume:u32 ino:u64 image:source source:u64 attributes:bool |
-files-rolled-back volume:u32 source:source before:u32 paths:[bytes] attributes:bool delete_new:bool |
-undone change:u64 redo:bool before:u32? | change-marked volume:u32 checkpoint:u32 cause:cause ino:u64 ranges:[range] |
-checkpoint-converted checkpoint:u32 volumes:[u32]
+files-rolled-back volume:u32 source:source before:u32 paths:[bytes] attributes:bool delete_new:bool | undone change:u64 redo:bool before:u32? |
+change-marked volume:u32 checkpoint:u32 cause:cause ino:u64 ranges:[range] | checkpoint-converted checkpoint:u32 volumes:[u32] |
+quota-set volume:u32 quota:quota | quota-reached volume:u32 limit:either owned:u64 | checkpoint-dropped checkpoint:u32 quota_of:u32
 """.split("|")]
 
 class Event:
@@ -274,7 +272,7 @@ class Fold:
                 self.removed ^= {e.volume}
             case "checkpoint-created":
                 self.checkpoints[e.checkpoint] = [e.name, {v: self.live[v].frozen() for v in e.volumes}]
-            case "checkpoint-removed":
+            case "checkpoint-removed" | "checkpoint-dropped":
                 self.aside[e.checkpoint] = self.checkpoints.pop(e.checkpoint)
             case "checkpoint-restored":
                 self.checkpoints[e.checkpoint] = self.aside.pop(e.checkpoint)

@@ -5,6 +5,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod files;
 pub(crate) mod history;
 pub(crate) mod live;
+pub(crate) mod quota;
 pub(crate) mod store;
 pub(crate) mod volume;
 
@@ -137,6 +138,9 @@ pub(crate) enum Command {
         after_help = "Example:\n  strand checkpoint list"
     )]
     Checkpoint(checkpoint::Noun),
+    /// Quotas: what all checkpoints of a volume may own
+    #[command(after_help = "Example:\n  strand quota show")]
+    Quota(quota::Noun),
     /// Every version of a file within reach: when, who, size
     #[command(after_help = "Example:\n  strand versions pg /base/16384")]
     Versions(history::Versions),

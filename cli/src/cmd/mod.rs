@@ -13,6 +13,7 @@ mod look;
 mod mount;
 mod pages;
 mod prove;
+mod quota;
 mod rollback;
 mod serve;
 mod served;
@@ -47,6 +48,7 @@ pub(crate) fn run(context: &mut Context, command: Option<Command>) -> Outcome {
         Command::Mv(args) => change::mv(context, args),
         Command::Truncate(args) => change::truncate(context, args),
         Command::Checkpoint(noun) => checkpoint::run(context, noun),
+        Command::Quota(noun) => quota::run(context, noun),
         Command::Versions(args) => prove::versions(context, args),
         Command::Rollback(args) => rollback::run(context, args),
         Command::Undo(args) => rollback::undo(context, args, false),

@@ -122,6 +122,27 @@ fn checkpoints_that_keep_nothing() {
 }
 
 #[test]
+fn quotas() {
+    let place = town();
+    let lines = [
+        "quota",
+        "quota set pg --soft 1MiB --hard 1MiB",
+        "quota set nothing --hard 1MiB",
+        "quota set pg --hard 4KiB",
+        "quota set pg --hard 1GiB --soft 512MiB --on-full fail-writes",
+        "quota off pg",
+        "quota on pg",
+        "quota show pg --json",
+        "quota set pg --hard none --on-full drop --soft 4KiB --yes",
+        "checkpoint create more --volume pg",
+        "quota on web",
+        "log --kind quota-set",
+        "verify",
+    ];
+    session("out-quota", &place, &lines);
+}
+
+#[test]
 fn the_audit_trail() {
     let lines = [
         "log",

@@ -169,6 +169,21 @@ fn of_checkpoint(state: &State, placed: &Placed<'_>) -> Admitted {
                 .try_for_each(|id| volume(state, *id).map(|_| ()))?;
             text(note)
         }
+        Event::QuotaSet { volume, quota } => {
+            self::volume(state, *volume)?;
+            require(
+                quota.soft.zip(quota.hard).is_none_or(|(s, h)| s < h),
+                "a soft limit above the hard one",
+            )
+        }
+        Event::QuotaReached { volume, .. } => self::volume(state, *volume).map(|_| ()),
+        Event::CheckpointDropped { checkpoint, volume } => {
+            let found = self::checkpoint(state, *checkpoint)?;
+            require(
+                found.volumes.contains(volume) && found.removable && !found.held,
+                "a checkpoint is given up that may not be",
+            )
+        }
         Event::CheckpointRemoved { checkpoint } => self::checkpoint(state, *checkpoint).map(|_| ()),
         Event::CheckpointRestored { checkpoint } => {
             let removed = some(

@@ -1,5 +1,6 @@
 //! Checkpoints: create, remove, rename, hold, flags; and the counting of bulk movements.
 
+use super::quota::may_create;
 use super::{checkpoint, cut, volume};
 use crate::command::{Command, Request};
 use crate::event::{Cause, Event, MAX_MEMBERS, MAX_SHIFTS};
@@ -35,7 +36,7 @@ pub(super) fn judge(state: &State, request: &Request<'_>) -> Result<Vec<Event>, 
                 ));
             }
             for id in &members {
-                volume(state, *id)?;
+                may_create(volume(state, *id)?)?;
             }
             let checkpoint = state.next_checkpoint;
             let converted = nodata.then(|| Event::CheckpointConverted {

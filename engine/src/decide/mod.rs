@@ -4,6 +4,7 @@ mod checkpoints;
 mod content;
 mod damaged;
 mod files;
+mod quota;
 mod restore;
 mod rollback;
 mod undo;
@@ -44,6 +45,7 @@ pub fn decide(state: &State, request: &Request<'_>, views: &Views) -> Result<Vec
         });
     }
     let decided = judge(state, request, views)?;
+    let decided = quota::within(state, request, views, events.first(), decided)?;
     few_wait(state, &decided)?;
     damaged::refuse_bad(state, request, views, &decided)?;
     if decided.is_empty() {
@@ -80,6 +82,11 @@ fn judge(state: &State, request: &Request<'_>, views: &Views) -> Result<Vec<Even
         | Command::CheckpointFlag { .. }
         | Command::CheckpointConvert { .. }
         | Command::Settle { .. } => checkpoints::judge(state, request),
+        Command::QuotaSet {
+            volume: id,
+            quota,
+            below_use,
+        } => quota::set(volume(state, *id)?, *quota, *below_use),
         Command::Rollback { .. } | Command::RollbackAll { .. } | Command::RollbackFiles { .. } => {
             rollback::judge(state, request, views)
         }

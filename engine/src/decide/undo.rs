@@ -209,7 +209,11 @@ fn image_is_there(state: &State, image: CheckpointId, volumes: &[VolumeId]) -> R
         "undo",
         "the checkpoint that kept the state before it was removed",
     )
-    .next("strand undo brings removed checkpoints back"))
+    .next(if state.removed_checkpoints.contains_key(&image) {
+        "strand undo brings removed checkpoints back"
+    } else {
+        "strand log --kind checkpoint-dropped shows what was given up"
+    }))
 }
 
 fn rename_volume(state: &State, id: VolumeId, name: &str) -> Result<Vec<Event>, Refusal> {

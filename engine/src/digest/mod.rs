@@ -10,6 +10,7 @@ mod tests;
 
 use crate::event::{Actor, Source};
 use crate::ids::{ActorId, CheckpointId, Seq, VolumeId};
+use crate::quota::Quota;
 use crate::state::{Checkpoint, Fileset, Image, Roots, State, Volume};
 use crate::statefile::{change_record, checkpoint_record};
 use imbl::OrdMap;
@@ -220,10 +221,14 @@ impl Pass {
             volume.generation,
             volume.changed,
         );
-        entries.small(
+        let entry = entries.small(
             Kind::Volume,
             &(removed, volume.id, &*volume.name, times, trees),
-        )
+        );
+        if volume.quota == Quota::default() {
+            return entry;
+        }
+        entry.wrapping_add(entries.small(Kind::Quota, &(removed, volume.id, volume.quota)))
     }
 
     fn image(

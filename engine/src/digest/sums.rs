@@ -28,6 +28,7 @@ pub(super) enum Kind {
     Xattr,
     Spread,
     Nodata,
+    Quota,
 }
 
 /// Makes entries, and counts them.

@@ -256,6 +256,8 @@ fn any_single_change_changes_the_digest() {
         |s| data(s).name = "other".into(),
         |s| data(s).generation += 1,
         |s| data(s).changed += 1,
+        |s| data(s).quota.on = true,
+        |s| data(s).quota.hard = Some(1),
         |s| data(s).live.blocks += 1,
         |s| data(s).live.root = Ino(2),
         |s| {

@@ -47,6 +47,9 @@ impl Event {
             Event::Undone { .. } => "undone",
             Event::ChangeMarked { .. } => "change-marked",
             Event::CheckpointConverted { .. } => "checkpoint-converted",
+            Event::QuotaSet { .. } => "quota-set",
+            Event::QuotaReached { .. } => "quota-reached",
+            Event::CheckpointDropped { .. } => "checkpoint-dropped",
         }
     }
 }

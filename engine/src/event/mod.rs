@@ -11,6 +11,7 @@ pub use actor::{Actor, Grade};
 pub use parts::{Cause, NewBody, Range, SetAttributes, Shift, Source};
 
 use crate::ids::{ActorId, CheckpointId, EventTime, Ino, Seq, VolumeId};
+use crate::quota::{Limit, Quota};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use strand_journal::{BlockAddr, Crcs};
@@ -427,6 +428,29 @@ pub enum Event {
         checkpoint: CheckpointId,
         /// Of which volumes, in ascending order.
         volumes: Vec<VolumeId>,
+    },
+    /// The limits of what a volume's checkpoints may own.
+    QuotaSet {
+        /// The volume.
+        volume: VolumeId,
+        /// All of them, as they are from now on.
+        quota: Quota,
+    },
+    /// An alert: a limit is reached. What gives way to it follows in the same commit.
+    QuotaReached {
+        /// The volume.
+        volume: VolumeId,
+        /// Which limit.
+        limit: Limit,
+        /// What its checkpoints would own if nothing gave way, in blocks.
+        owned: u64,
+    },
+    /// A removable checkpoint gave way. It is gone for good: undo does not bring it back.
+    CheckpointDropped {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// The volume whose quota it gave way to.
+        volume: VolumeId,
     },
 }
 

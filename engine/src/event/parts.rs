@@ -67,6 +67,8 @@ pub enum Cause {
     Resync,
     /// An image became nodata.
     Conversion,
+    /// A checkpoint gave way to a quota.
+    Quota,
 }
 
 /// A run of blocks of a file: first block, number of blocks.

@@ -6,6 +6,7 @@ use crate::event::{Cause, Event, NewBody, Placed, Range, Shift, Source};
 use crate::ids::{CheckpointId, VolumeId};
 use crate::images::Images;
 use crate::queue::Queue;
+use crate::quota::Quota;
 use crate::state::{Checkpoint, Fileset, Image, Ledger, Origin, Pending, State, Volume, What};
 use crate::views::{Views, without_orphans};
 use imbl::OrdMap;
@@ -268,6 +269,22 @@ fn on_checkpoint(state: &mut State, placed: &Placed<'_>) {
             push_change(state, placed.seq, removed.volumes.clone(), what);
             state.removed_checkpoints.insert(*checkpoint, removed);
         }
+        Event::CheckpointDropped { checkpoint, .. } => {
+            let Some(gone) = state.checkpoints.remove(checkpoint) else {
+                return;
+            };
+            state.checkpoint_names.remove(&gone.name);
+            for id in &gone.volumes {
+                with_volume(state, *id, |v| {
+                    if v.images.remove(*checkpoint).is_some() {
+                        close_scope(v, |_| true);
+                    }
+                });
+            }
+        }
+        Event::QuotaSet { volume, quota } => {
+            with_volume(state, *volume, |v| v.quota = *quota);
+        }
         Event::CheckpointRestored { checkpoint } => {
             let Some(back) = state.removed_checkpoints.remove(checkpoint) else {
                 return;
@@ -361,6 +378,7 @@ fn add_volume(
         pending: Queue::new(),
         generation: 0,
         changed: placed.time,
+        quota: Quota::default(),
     };
     state.volumes.insert(id, Arc::new(volume));
 }

@@ -23,7 +23,7 @@ pub fn evolve(state: &mut State, placed: &Placed<'_>, views: &Views) {
             state.actor_ids.insert(who, *actor);
             state.next_actor = ActorId(actor.0 + 1);
         }
-        Event::ClockJumped { .. } | Event::Refused { .. } => {}
+        Event::ClockJumped { .. } | Event::Refused { .. } | Event::QuotaReached { .. } => {}
         Event::DigestRecorded { at, digest } => state.digest = Some((*at, *digest)),
         Event::VolumeCreated { .. }
         | Event::VolumeRenamed { .. }
@@ -44,7 +44,9 @@ pub fn evolve(state: &mut State, placed: &Placed<'_>, views: &Views) {
         | Event::FilesRolledBack { .. }
         | Event::Undone { .. }
         | Event::ChangeMarked { .. }
-        | Event::CheckpointConverted { .. } => checkpoints::evolve(state, placed, views),
+        | Event::CheckpointConverted { .. }
+        | Event::CheckpointDropped { .. }
+        | Event::QuotaSet { .. } => checkpoints::evolve(state, placed, views),
         _ => files::evolve(state, placed, views),
     }
     if placed.last {

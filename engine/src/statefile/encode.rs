@@ -7,6 +7,7 @@ use super::record::{
 use super::shared::Shared;
 use crate::event::Source;
 use crate::ids::{CheckpointId, VolumeId};
+use crate::quota::Quota;
 use crate::state::{Change, Checkpoint, Image, Roots, State, Volume, What};
 use imbl::OrdMap;
 use std::borrow::Cow;
@@ -151,7 +152,15 @@ impl<'d> Encoder<'d> {
             spread,
             generation: volume.generation,
             changed: volume.changed,
-        }))
+        }))?;
+        if volume.quota == Quota::default() {
+            return Ok(());
+        }
+        self.shared.record(&Record::Quota {
+            volume: volume.id.0,
+            removed,
+            quota: volume.quota,
+        })
     }
 
     fn roots(&mut self, volume: VolumeId, roots: &Roots, live: u64) -> io::Result<RootsRecord> {

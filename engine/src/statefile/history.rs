@@ -6,6 +6,7 @@ use crate::event::{
 };
 use crate::evolve::evolve;
 use crate::ids::{ActorId, CheckpointId, Ino, Seq, VolumeId};
+use crate::quota::Quota;
 use crate::state::State;
 use crate::views::Views;
 use strand_journal::{BlockAddr, Crcs};
@@ -288,7 +289,7 @@ impl History {
         });
         let name = format!("n{}", self.below(1000));
         let cause = Cause::Rollback;
-        match self.below(14) {
+        match self.below(15) {
             0..3 => {
                 let checkpoint = self.state.next_checkpoint;
                 let (volumes, note) = (vec![volume], String::new());
@@ -381,6 +382,15 @@ impl History {
                         ranges,
                     })
                 })
+            }
+            13 => {
+                let quota = Quota {
+                    soft: Some(self.below(1000)),
+                    hard: None,
+                    on: self.below(2) == 0,
+                    fail_writes: self.below(2) == 0,
+                };
+                self.fold(Event::QuotaSet { volume, quota })
             }
             _ if volume.0 > 1 => self.fold(Event::VolumeRemoved { volume }),
             _ => self.fold(Event::VolumeRenamed { volume, name }),

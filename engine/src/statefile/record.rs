@@ -6,6 +6,7 @@
 //! named by that number, which is always a lower one: whatever a record names stands before it.
 
 use crate::event::{Actor, Cause, Source};
+use crate::quota::Quota;
 use crate::radix::{DumpedRoot, NodeId};
 use crate::state::Ledger;
 use serde::{Deserialize, Serialize};
@@ -87,6 +88,12 @@ pub(super) enum Record<'a> {
     Counters(CountersRecord),
     /// The nodata images of the next `Images` that ends, and what they mark.
     Nodata { images: Vec<(u32, u64)> },
+    /// The quota of a volume that stands before it.
+    Quota {
+        volume: u32,
+        removed: bool,
+        quota: Quota,
+    },
 }
 
 /// The root of a radix map.

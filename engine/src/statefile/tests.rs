@@ -72,7 +72,7 @@ fn random_states_come_back_whole_and_share_as_before() {
 
 #[test]
 fn histories_reach_everything_a_state_can_hold() {
-    let mut seen = [false; 9];
+    let mut seen = [false; 10];
     for seed in 0..60 {
         let state = busy(seed, 400).state;
         let volumes = || state.volumes.values().chain(state.removed_volumes.values());
@@ -84,9 +84,10 @@ fn histories_reach_everything_a_state_can_hold() {
         seen[5] |= !state.removed_volumes.is_empty();
         seen[6] |= state.changes.iter().any(|c| c.undone.is_some());
         seen[7] |= volumes().any(|v| v.live.inodes.iter().any(|(_, i)| i.xattrs.is_some()));
+        seen[9] |= volumes().any(|v| v.quota.on);
         seen[8] |= volumes().any(|v| v.images.values().any(|i| i.nodata && i.marks > 0));
     }
-    assert_eq!(seen, [true; 9]);
+    assert_eq!(seen, [true; 10]);
 }
 
 #[test]

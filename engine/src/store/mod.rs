@@ -403,6 +403,7 @@ impl Store {
                 return Err(refusal.into());
             }
         };
+        crate::quota::warn(&inner.state, &events);
         let runs = payload_runs(&request.command);
         if administrative {
             rehearse(&inner.state, &events, actor, views)?;

@@ -238,5 +238,20 @@ pub(crate) fn greatest() -> Vec<Event> {
             checkpoint,
             volumes: vec![volume; MAX_MEMBERS],
         },
+        Event::QuotaSet {
+            volume,
+            quota: Quota {
+                soft: Some(u64::MAX),
+                hard: Some(u64::MAX),
+                on: true,
+                fail_writes: true,
+            },
+        },
+        Event::QuotaReached {
+            volume,
+            limit: Limit::Hard,
+            owned: u64::MAX,
+        },
+        Event::CheckpointDropped { checkpoint, volume },
     ]
 }

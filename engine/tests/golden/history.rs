@@ -259,6 +259,23 @@ fn life_of_checkpoints(script: &Script, data: Ino, old: CheckpointId) {
     script.write(data, 0, 0x66, 4096);
     script.run(Command::CheckpointConvert { checkpoint: old });
     assert!(script.store.settle().unwrap() > 0);
+    let limits = Quota {
+        hard: Some(4096),
+        on: true,
+        ..Quota::default()
+    };
+    script.run(Command::QuotaSet {
+        volume: script.volume,
+        quota: limits,
+        below_use: true,
+    });
+    let latest = script.checkpoint("latest");
+    script.run(Command::CheckpointFlag {
+        checkpoint: latest,
+        removable: Some(true),
+        nomount: None,
+    });
+    script.write(data, 0, 0x77, 4096);
 }
 
 /// Every kind of inode, and what happens to names and contents without a checkpoint.

@@ -407,6 +407,36 @@ pub(crate) fn samples() -> Vec<Event> {
             checkpoint,
             volumes: vec![VolumeId(1), volume],
         },
+        scope(Cause::Quota),
+        Event::QuotaSet {
+            volume,
+            quota: Quota {
+                soft: Some(1 << 30),
+                hard: Some(1 << 31),
+                on: true,
+                fail_writes: false,
+            },
+        },
+        Event::QuotaSet {
+            volume,
+            quota: Quota {
+                soft: None,
+                hard: Some(4096),
+                on: false,
+                fail_writes: true,
+            },
+        },
+        Event::QuotaReached {
+            volume,
+            limit: Limit::Soft,
+            owned: 300,
+        },
+        Event::QuotaReached {
+            volume,
+            limit: Limit::Hard,
+            owned: 1 << 40,
+        },
+        Event::CheckpointDropped { checkpoint, volume },
     ]);
     all
 }

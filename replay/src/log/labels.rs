@@ -165,6 +165,7 @@ pub fn cause_name(cause: Cause) -> &'static str {
         Cause::Restoration => "restoration",
         Cause::Resync => "resync",
         Cause::Conversion => "conversion",
+        Cause::Quota => "quota",
     }
 }
 

@@ -4,6 +4,7 @@ use super::back::Logged;
 use super::labels::{Labels, actor_label, counted, grouped};
 use super::run::Run;
 use super::touch;
+use strand_engine::Limit;
 use strand_engine::{CheckpointId, Event, Shift, Source, VolumeId};
 
 /// Says whether an event is what its command is about, rather than a part of it.
@@ -282,6 +283,35 @@ fn main_clause(main: &Logged, labels: &mut Labels) -> String {
             format!("brought back checkpoint {}", labels.checkpoint(*checkpoint))
         }
         Event::CheckpointRenamed { name, .. } => format!("renamed a checkpoint to {name}"),
+        Event::QuotaSet { volume, quota } => {
+            let volume = labels.volume(*volume);
+            let limit = |limit: Option<u64>| {
+                limit.map_or_else(|| "none".into(), |bytes| counted(bytes, "byte"))
+            };
+            let (hard, soft) = (limit(quota.hard), limit(quota.soft));
+            let state = if quota.on { "on" } else { "off" };
+            format!("set the quota of {volume}: hard {hard}, soft {soft}, {state}")
+        }
+        Event::QuotaReached {
+            volume,
+            limit,
+            owned,
+        } => {
+            let limit = match limit {
+                Limit::Soft => "soft",
+                Limit::Hard => "hard",
+            };
+            format!(
+                "reached the {limit} limit of {}, whose checkpoints would own {}",
+                labels.volume(*volume),
+                counted(*owned, "block")
+            )
+        }
+        Event::CheckpointDropped { checkpoint, volume } => format!(
+            "gave up checkpoint {} for the quota of {}",
+            labels.checkpoint(*checkpoint),
+            labels.volume(*volume)
+        ),
         Event::CheckpointConverted { checkpoint, .. } => format!(
             "made checkpoint {} nodata: it keeps no images",
             labels.checkpoint(*checkpoint)

@@ -40,6 +40,9 @@ pub(crate) fn volume_of(event: &Event) -> Option<VolumeId> {
         | Event::CopiedOut { volume, .. }
         | Event::CopiedOutScope { volume, .. }
         | Event::ChangeMarked { volume, .. }
+        | Event::QuotaSet { volume, .. }
+        | Event::QuotaReached { volume, .. }
+        | Event::CheckpointDropped { volume, .. }
         | Event::Settled { volume, .. }
         | Event::FileRestored { volume, .. }
         | Event::FilesRolledBack { volume, .. } => Some(*volume),
@@ -125,6 +128,7 @@ pub(crate) fn checkpoints(event: &Event, mut found: impl FnMut(CheckpointId)) {
         Event::CopiedOut { checkpoint, .. }
         | Event::ChangeMarked { checkpoint, .. }
         | Event::CheckpointConverted { checkpoint, .. }
+        | Event::CheckpointDropped { checkpoint, .. }
         | Event::CheckpointCreated { checkpoint, .. }
         | Event::CheckpointRemoved { checkpoint }
         | Event::CheckpointRestored { checkpoint }

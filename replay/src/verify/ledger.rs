@@ -28,6 +28,7 @@ impl Ledgers {
             Event::CheckpointCreated { .. }
                 | Event::CheckpointRemoved { .. }
                 | Event::CheckpointConverted { .. }
+                | Event::CheckpointDropped { .. }
                 | Event::RolledBack { .. }
                 | Event::Settled { last: true, .. }
         );

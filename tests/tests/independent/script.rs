@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use strand_engine::{
-    Actor, Bytes, CheckpointId, Command, Done, Grade, InitOptions, Ino, ManualClock, NewBody, Seq,
-    SetAttributes, Source, Store, StoreId, VolumeId,
+    Actor, Bytes, CheckpointId, Command, Done, Grade, InitOptions, Ino, ManualClock, NewBody,
+    Quota, Seq, SetAttributes, Source, Store, StoreId, VolumeId,
 };
 use strand_journal::{Disk, FileDisk};
 
@@ -435,6 +435,30 @@ fn lives(s: &Script, volume: VolumeId) {
     s.write(volume, marked, 4_096, &bytes(17, 9_000));
     s.run(Command::CheckpointConvert { checkpoint: kept });
     s.store.settle().unwrap();
+    // A quota to which a removable checkpoint gives way.
+    let volume = s.volume("limited");
+    let marked = s.file(volume, "written-over", &bytes(19, 30_000));
+    let quota = |on| Command::QuotaSet {
+        volume,
+        quota: Quota {
+            hard: Some(4096),
+            on,
+            ..Quota::default()
+        },
+        below_use: true,
+    };
+    let given = s.checkpoint(&[volume], "gives-way");
+    s.run(Command::CheckpointFlag {
+        checkpoint: given,
+        removable: Some(true),
+        nomount: None,
+    });
+    s.write(volume, marked, 0, &bytes(18, 4_096));
+    s.run(quota(true));
+    s.write(volume, marked, 4_096, &bytes(18, 4_096));
+    s.run(quota(false));
+    let dropped = !s.store.state().checkpoints.contains_key(&given);
+    assert!(dropped, "a checkpoint gave way");
 }
 
 pub(crate) fn whole_history() -> Script {

@@ -284,6 +284,11 @@ impl Decoder {
                 Ok(())
             }
             Record::Counters(counters) => self.counters(&counters),
+            Record::Quota {
+                volume,
+                removed,
+                quota,
+            } => self.quota(volume, removed, quota),
             Record::Nodata { images } => {
                 self.nodata.extend(images);
                 Ok(())

@@ -3,6 +3,7 @@
 use super::{Decoder, Wrong, named};
 use crate::event::Bytes;
 use crate::ids::{ActorId, CheckpointId, Ino, VolumeId};
+use crate::quota::Quota;
 use crate::state::{Change, Checkpoint, Origin, Volume, What};
 use crate::statefile::record::{
     ChangeRecord, CheckpointRecord, CountersRecord, VolumeRecord, WhatRecord,
@@ -34,6 +35,7 @@ impl Decoder {
             pending: mem::take(&mut self.pending),
             generation: record.generation,
             changed: record.changed,
+            quota: Quota::default(),
         };
         self.counts.volumes += 1;
         if record.removed {
@@ -50,6 +52,19 @@ impl Decoder {
             self.state.volumes.insert(id, Arc::new(volume)),
             "a volume stands there twice",
         )
+    }
+
+    pub(super) fn quota(&mut self, id: u32, removed: bool, quota: Quota) -> Result<(), Wrong> {
+        let volumes = if removed {
+            &mut self.state.removed_volumes
+        } else {
+            &mut self.state.volumes
+        };
+        let volume = volumes
+            .get_mut(&VolumeId(id))
+            .ok_or("a quota is set of a volume that is not there")?;
+        Arc::make_mut(volume).quota = quota;
+        Ok(())
     }
 
     pub(super) fn checkpoint(&mut self, record: &CheckpointRecord<'_>) -> Result<(), Wrong> {
