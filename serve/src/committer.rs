@@ -140,14 +140,8 @@ impl Committer {
         }
         queue.led = true;
         drop(queue);
+        let _led = Led(shared);
         shared.commit(vec![then]);
-        let mut queue = shared.queue();
-        queue.led = false;
-        let others = !queue.waiting.is_empty();
-        drop(queue);
-        if others {
-            shared.wake.notify_one();
-        }
     }
 
     /// Counts what a command put in memory. True where so much waits that its answer should wait too.
@@ -180,6 +174,36 @@ impl Committer {
     }
 }
 
+/// While it lives, the thread of a request flushes; afterwards, however it ended, the committer sees to those who wait.
+struct Led<'a>(&'a Shared);
+
+impl Drop for Led<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue();
+        queue.led = false;
+        let others = !queue.waiting.is_empty();
+        drop(queue);
+        if others {
+            self.0.wake.notify_one();
+        }
+    }
+}
+
+/// The committer's thread: when it dies, nobody waits for it, and whoever comes flushes by himself.
+struct Alive<'a>(&'a Shared);
+
+impl Drop for Alive<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue();
+        queue.stop = true;
+        let waiting = std::mem::take(&mut queue.waiting);
+        drop(queue);
+        for then in waiting {
+            then(false);
+        }
+    }
+}
+
 impl Drop for Committer {
     fn drop(&mut self) {
         self.stop();
@@ -198,6 +222,7 @@ impl Shared {
     }
 
     fn run(&self) {
+        let _alive = Alive(self);
         let mut pace = Pace {
             expected: 1,
             level: LINGER.len() - 1,

@@ -76,6 +76,18 @@ impl Handles {
         self.files().values().cloned().collect()
     }
 
+    /// Says whether a handle from before the last swap may still write to a file, through a mapping at least.
+    pub(crate) fn stale_writer(&self, ino: Ino) -> bool {
+        let files = self.files();
+        let mut writers = files.values().filter(|h| h.ino == ino && h.writes);
+        writers.any(|h| h.stale.load(Ordering::Relaxed))
+    }
+
+    /// Says whether a file is open for writing.
+    pub(crate) fn writer(&self, ino: Ino) -> bool {
+        self.files().values().any(|h| h.ino == ino && h.writes)
+    }
+
     /// Closes everything: the mount is gone.
     pub(crate) fn close_all(&self) -> Vec<Arc<Handle>> {
         self.dirs().clear();

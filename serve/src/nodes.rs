@@ -5,6 +5,7 @@
 
 use crate::mounted::Attr;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use strand_engine::{Fileset, Ino, Source};
 
@@ -31,6 +32,8 @@ pub(crate) fn parts(node: u64) -> (u16, Ino) {
 #[derive(Debug, Default)]
 pub(crate) struct Nodes {
     inner: Mutex<Inner>,
+    /// How often another tree was put under the mount.
+    swaps: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -39,11 +42,16 @@ struct Inner {
     views: HashMap<u16, View>,
     by_source: HashMap<Source, u16>,
     last: u16,
+    entries: u64,
 }
 
 #[derive(Debug, Default)]
 struct Known {
     lookups: u64,
+    /// How often the tree had been swapped when the kernel was told of its attributes last.
+    seen: u64,
+    /// How often it had been swapped when the kernel was made to ask for them: what it asked before that it may not have heeded.
+    asked: u64,
     /// What an inode was when its last name went, for those who still hold it without having it open.
     gone: Option<Box<Attr>>,
 }
@@ -52,6 +60,10 @@ struct Known {
 struct View {
     source: Source,
     tree: Fileset,
+    /// The names under `.strand/at` by which it was entered, while it should stay.
+    names: Vec<Vec<u8>>,
+    /// When it was entered last, in entries.
+    entered: u64,
     /// Nodes of it that the kernel knows.
     nodes: u64,
 }
@@ -61,9 +73,75 @@ impl Nodes {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The kernel was told a node once more.
-    pub(crate) fn learn(&self, node: u64) {
-        self.lock().learn(node);
+    /// How often another tree was put under the mount. Whoever tells the kernel attributes asks before he looks at them.
+    pub(crate) fn swaps(&self) -> u64 {
+        self.swaps.load(Ordering::Acquire)
+    }
+
+    /// Another tree is under the mount. Nobody is inside.
+    pub(crate) fn swapped(&self) {
+        self.swaps.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The kernel was told a node once more, as it was after so many swaps.
+    pub(crate) fn learn(&self, node: u64, swaps: u64) {
+        self.lock().learn(node, swaps);
+    }
+
+    /// The kernel was told a node's attributes, as they were after so many swaps.
+    pub(crate) fn refresh(&self, node: u64, swaps: u64) {
+        if swaps > 0
+            && let Some(known) = self.lock().known.get_mut(&node)
+        {
+            known.told(swaps);
+        }
+    }
+
+    /// The kernel is made to ask for a node's attributes.
+    pub(crate) fn ask(&self, node: u64) {
+        let swaps = self.swaps();
+        if let Some(known) = self.lock().known.get_mut(&node) {
+            known.asked = swaps;
+        }
+    }
+
+    /// Says whether the kernel knows the size that a node has since the last swap: else who appends would do so at the old one.
+    pub(crate) fn is_fresh(&self, node: u64) -> bool {
+        let swaps = self.swaps();
+        swaps == 0
+            || self
+                .lock()
+                .known
+                .get(&node)
+                .is_some_and(|k| k.seen >= swaps)
+    }
+
+    /// How many positions are open as views.
+    pub(crate) fn positions(&self) -> usize {
+        let inner = self.lock();
+        let views = inner.views.values();
+        views
+            .filter(|v| matches!(v.source, Source::Position(..)))
+            .count()
+    }
+
+    /// Where more positions are open than there should be, the names of the one entered longest ago; each is given once.
+    pub(crate) fn crowded_out(&self, most: usize) -> Vec<Vec<u8>> {
+        let mut inner = self.lock();
+        let mut positions: Vec<&mut View> = inner
+            .views
+            .values_mut()
+            .filter(|v| matches!(v.source, Source::Position(..)))
+            .collect();
+        if positions.len() <= most {
+            return Vec::new();
+        }
+        positions.retain(|view| !view.names.is_empty());
+        positions
+            .into_iter()
+            .min_by_key(|view| view.entered)
+            .map(|view| std::mem::take(&mut view.names))
+            .unwrap_or_default()
     }
 
     /// The kernel forgot a node so many times.
@@ -93,19 +171,25 @@ impl Nodes {
         Some(self.lock().views.get(&slot)?.tree.clone())
     }
 
-    /// The view of a source, if it is open, with its root's number told to the kernel once more.
-    pub(crate) fn enter_open(&self, source: Source) -> Option<(u64, Fileset)> {
-        let mut inner = self.lock();
+    /// The view of a source, if it is open, with its root's number told to the kernel once more under a name.
+    pub(crate) fn enter_open(&self, source: Source, name: &[u8]) -> Option<(u64, Fileset)> {
+        let inner = &mut *self.lock();
         let slot = *inner.by_source.get(&source)?;
-        let tree = inner.views.get(&slot)?.tree.clone();
+        inner.entries += 1;
+        let view = inner.views.get_mut(&slot)?;
+        view.entered = inner.entries;
+        if !view.names.iter().any(|known| known == name) {
+            view.names.push(name.to_owned());
+        }
+        let tree = view.tree.clone();
         let root = node(slot, tree.root);
-        inner.learn(root);
+        inner.learn(root, 0);
         Some((root, tree))
     }
 
     /// Opens a view, or finds it again; its root's number is told to the kernel once more. `None` where there are too many.
-    pub(crate) fn enter(&self, source: Source, tree: Fileset) -> Option<u64> {
-        if let Some((root, _)) = self.enter_open(source) {
+    pub(crate) fn enter(&self, source: Source, tree: Fileset, name: &[u8]) -> Option<u64> {
+        if let Some((root, _)) = self.enter_open(source, name) {
             return Some(root);
         }
         let mut inner = self.lock();
@@ -114,14 +198,17 @@ impl Nodes {
             .find(|slot| !inner.views.contains_key(slot))?;
         inner.last = slot;
         let root = node(slot, tree.root);
+        inner.entries += 1;
         let view = View {
             source,
             tree,
+            names: vec![name.to_owned()],
+            entered: inner.entries,
             nodes: 0,
         };
         inner.views.insert(slot, view);
         inner.by_source.insert(source, slot);
-        inner.learn(root);
+        inner.learn(root, 0);
         Some(root)
     }
 
@@ -157,10 +244,22 @@ impl Nodes {
     }
 }
 
+impl Known {
+    fn told(&mut self, swaps: u64) {
+        if self.asked >= swaps {
+            self.seen = self.seen.max(swaps);
+        }
+    }
+}
+
 impl Inner {
-    fn learn(&mut self, node: u64) {
+    fn learn(&mut self, node: u64, swaps: u64) {
         let known = self.known.entry(node).or_default();
         known.lookups += 1;
+        if known.lookups == 1 {
+            known.seen = swaps; // the kernel knew nothing before
+        }
+        known.told(swaps);
         if known.lookups == 1
             && let Some(view) = self.views.get_mut(&parts(node).0)
         {
@@ -185,29 +284,62 @@ mod tests {
     fn a_view_goes_with_its_last_node() {
         let nodes = Nodes::default();
         let source = Source::Position(VolumeId(1), 7);
-        let root = nodes.enter(source, tree(3)).unwrap();
-        assert_eq!(nodes.enter(source, tree(3)), Some(root));
+        let root = nodes.enter(source, tree(3), b"a").unwrap();
+        assert_eq!(nodes.enter(source, tree(3), b"a"), Some(root));
         let (slot, ino) = parts(root);
         assert_eq!(ino, Ino(3));
         let child = node(slot, Ino(9));
-        nodes.learn(child);
+        nodes.learn(child, 0);
         nodes.forget(root, 2);
         assert!(nodes.tree(slot).is_some());
         nodes.forget(child, 1);
         assert!(nodes.tree(slot).is_none());
-        assert!(nodes.enter_open(source).is_none());
+        assert!(nodes.enter_open(source, b"a").is_none());
         assert_eq!(nodes.len(), 0);
     }
 
     #[test]
     fn lookups_are_counted_exactly() {
         let nodes = Nodes::default();
-        nodes.learn(5);
-        nodes.learn(5);
+        nodes.learn(5, 0);
+        nodes.learn(5, 0);
         nodes.forget(5, 1);
         assert_eq!(nodes.len(), 1);
         nodes.forget(5, 1);
         assert_eq!(nodes.len(), 0);
         nodes.forget(5, 1);
+    }
+
+    #[test]
+    fn the_position_entered_longest_ago_is_crowded_out_once() {
+        let nodes = Nodes::default();
+        for seq in 0..3 {
+            let name = [b'0' + u8::try_from(seq).unwrap()];
+            let source = Source::Position(VolumeId(1), seq);
+            nodes.enter(source, tree(3), &name).unwrap();
+        }
+        nodes.enter_open(Source::Position(VolumeId(1), 0), b"again");
+        assert_eq!(nodes.positions(), 3);
+        assert!(nodes.crowded_out(3).is_empty());
+        assert_eq!(nodes.crowded_out(2), [b"1"]);
+        assert_eq!(nodes.crowded_out(2), [b"2"]);
+        assert_eq!(nodes.crowded_out(2), [&b"0"[..], b"again"]);
+        assert!(nodes.crowded_out(2).is_empty());
+    }
+
+    #[test]
+    fn a_node_is_fresh_when_it_was_told_after_the_last_swap() {
+        let nodes = Nodes::default();
+        nodes.learn(5, nodes.swaps());
+        assert!(nodes.is_fresh(5));
+        let before = nodes.swaps();
+        nodes.swapped();
+        nodes.refresh(5, before);
+        assert!(!nodes.is_fresh(5));
+        nodes.refresh(5, nodes.swaps());
+        assert!(!nodes.is_fresh(5), "asked before the kernel had dropped it");
+        nodes.ask(5);
+        nodes.refresh(5, nodes.swaps());
+        assert!(nodes.is_fresh(5));
     }
 }

@@ -96,21 +96,23 @@ impl Requests {
     }
 
     /// Looks a view up that may have to be folded, on a thread of its own.
-    pub(super) fn visit(&self, visit: Visit, reply: ReplyEntry) {
+    pub(super) fn visit(&self, visit: Visit, name: &[u8], reply: ReplyEntry) {
         if self.visits.fetch_add(1, Ordering::AcqRel) >= MOST_VISITS {
             self.visits.fetch_sub(1, Ordering::AcqRel);
             reply.error(Errno::EAGAIN);
             return;
         }
         let (mounted, visits) = (self.mounted.clone(), self.visits.clone());
+        let name = name.to_owned();
         let found = move || {
-            match mounted.visit(visit) {
+            match mounted.visit(visit, &name) {
                 Ok(Some(attr)) => {
                     reply.entry_with_ttls(&LONG, &NOT_AT_ALL, &file_attr(&attr), Generation(0));
                 }
                 Ok(None) => reply.error(Errno::ENOENT),
                 Err(error) => reply.error(errno(error)),
             }
+            mounted.tidy_visits();
             visits.fetch_sub(1, Ordering::AcqRel);
         };
         if let Err(error) = std::thread::Builder::new()

@@ -60,7 +60,7 @@ impl Filesystem for Requests {
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let begun = Instant::now();
         if let Some(visit) = self.mounted.visits(parent.0, name.as_bytes()) {
-            self.visit(visit, reply);
+            self.visit(visit, name.as_bytes(), reply);
             return;
         }
         let found = self.mounted.lookup(parent.0, name.as_bytes());
@@ -260,6 +260,14 @@ impl Filesystem for Requests {
         match self.done(Op::Open, begun, request, node, opened) {
             Ok(opened) => {
                 reply.opened(FileHandle(opened.handle), FopenFlags::FOPEN_KEEP_CACHE);
+            }
+            // The kernel looks the path up again by itself then, and learns the size that the file has now.
+            Err(Errno::EAGAIN) => {
+                let mounted = self.mounted.clone();
+                self.mounted.after_swap(Box::new(move || {
+                    mounted.nodes.ask(node.0);
+                    reply.error(Errno::ESTALE);
+                }));
             }
             Err(error) => reply.error(error),
         }
@@ -562,6 +570,9 @@ impl Filesystem for Requests {
                 FileHandle(opened.handle),
                 FopenFlags::FOPEN_KEEP_CACHE,
             ),
+            Err(Errno::EAGAIN) => self
+                .mounted
+                .after_swap(Box::new(move || reply.error(Errno::ESTALE))),
             Err(error) => reply.error(error),
         }
     }

@@ -6,6 +6,8 @@ use crate::fuse::Caches;
 use crate::mounted::Mounted;
 use crate::nodes::{OWN, ROOT};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use strand_engine::{Event, Fileset, Ino, VolumeId};
 
@@ -74,6 +76,9 @@ impl Live {
             };
             if let Some(caches) = mount.caches() {
                 forget(caches, &mount.mounted, event);
+                if let Some(ino) = rewritten_by(event) {
+                    self.resized(&mount, ino);
+                }
             }
         }
     }
@@ -84,7 +89,37 @@ impl Live {
             && let Some(caches) = mount.caches()
         {
             caches.drop_inode(mount.mounted.node(OWN, ino));
+            self.resized(&mount, ino);
         }
+    }
+
+    /// The kernel appends at the size it remembers, and does not ask: where somebody may append, it is made to ask now.
+    fn resized(&self, mount: &Mount, ino: Ino) {
+        if !mount.mounted.handles.writer(ino) {
+            return;
+        }
+        let tree = self.store().live(mount.source.volume());
+        let Some(path) = tree.and_then(|tree| tree.path_of(ino)) else {
+            return;
+        };
+        let path = mount.path.join(OsStr::from_bytes(&path));
+        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        if let Err(error) = rustix::fs::statat(rustix::fs::CWD, path, flags) {
+            tracing::debug!(%error, %ino, "the kernel keeps the size it knew");
+        }
+    }
+}
+
+/// The file whose content an event changes.
+fn rewritten_by(event: &Event) -> Option<Ino> {
+    match event {
+        Event::Written { ino, .. }
+        | Event::Punched { ino, .. }
+        | Event::Truncated { ino, .. }
+        | Event::Preallocated { ino, .. }
+        | Event::Shared { to: ino, .. }
+        | Event::FileRestored { ino, .. } => Some(*ino),
+        _ => None,
     }
 }
 
@@ -152,12 +187,11 @@ fn forget(caches: &Caches, mounted: &Mounted, event: &Event) {
             moved(caches, mounted, *a_dir, a_name);
             moved(caches, mounted, *b_dir, b_name);
         }
-        Event::Written { ino, .. }
-        | Event::Punched { ino, .. }
-        | Event::Truncated { ino, .. }
-        | Event::Preallocated { ino, .. }
-        | Event::Shared { to: ino, .. }
-        | Event::FileRestored { ino, .. } => caches.drop_inode(node(*ino)),
+        event if rewritten_by(event).is_some() => {
+            if let Some(ino) = rewritten_by(event) {
+                caches.drop_inode(node(ino));
+            }
+        }
         Event::AttributesSet { ino, .. }
         | Event::XattrSet { ino, .. }
         | Event::XattrRemoved { ino, .. } => caches.drop_attributes(node(*ino)),

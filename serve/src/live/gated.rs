@@ -3,7 +3,7 @@
 
 use super::mounts::Mount;
 use super::{Force, Live, caches};
-use crate::mounted::Base;
+use crate::mounted::{Base, Swapping};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -57,7 +57,7 @@ impl Live {
         // May fold history, and flushes: before any gate closes.
         let views = store.prepare(&command)?;
         let mut changed: Vec<(Arc<Mount>, Option<Fileset>, Concern)> = Vec::new();
-        let done = {
+        let (done, swapping) = {
             // No mount begins meanwhile: it would see the old tree and hear of nothing.
             let by_path = self.mounts.lock();
             let mut live: Vec<Arc<Mount>> = by_path
@@ -96,7 +96,11 @@ impl Live {
                     }
                 }
             }
-            done
+            let swapping: Vec<Swapping> = changed
+                .iter()
+                .map(|(mount, _, _)| Swapping::begin(mount.mounted.clone()))
+                .collect();
+            (done, swapping)
         };
         for (mount, before, _) in &changed {
             let after = store.live(mount.source.volume());
@@ -104,6 +108,8 @@ impl Live {
                 caches::replaced(mount, before, &after);
             }
         }
+        // Whoever wanted to begin writing meanwhile goes on now, with the sizes and pages that are.
+        drop(swapping);
         store.finish(&done, &views)?;
         Ok(done)
     }

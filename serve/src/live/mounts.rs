@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use strand_engine::{Kind, Refusal, Source, VolumeId};
@@ -30,7 +30,6 @@ pub(crate) struct Mount {
     pub(crate) path: PathBuf,
     pub(crate) read_only: bool,
     pub(crate) mounted: Arc<Mounted>,
-    caches: OnceLock<Caches>,
     over: Mutex<bool>,
     ended: Condvar,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -47,7 +46,7 @@ pub(crate) struct Mounts {
 impl Mount {
     /// What the kernel remembers of it.
     pub(crate) fn caches(&self) -> Option<&Caches> {
-        self.caches.get()
+        self.mounted.caches.get()
     }
 
     /// The mount is gone: whatever it had open is closed, and what it wrote is durable, before anybody who waits hears of it.
@@ -123,7 +122,6 @@ impl Live {
             path: path.clone(),
             read_only,
             mounted: Arc::new(mounted),
-            caches: OnceLock::new(),
             over: Mutex::new(false),
             ended: Condvar::new(),
             thread: Mutex::default(),
@@ -165,7 +163,7 @@ impl Live {
         match FuseSession::start(mount.mounted.clone(), &place, ended) {
             Ok(session) => {
                 // Nobody needs them before: commands find the mount, and no cache to tell, as long as the kernel has asked nothing.
-                let _ = mount.caches.set(session.caches);
+                let _ = mount.mounted.caches.set(session.caches);
                 *mount.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.thread);
                 read_ahead(&mount.path);
                 tracing::info!(path = %mount.path.display(), label = mount.label, "mounted");

@@ -65,6 +65,9 @@ impl Mounted {
             return Ok(self.opened(caller, view, ino, false));
         }
         let (volume, _gate) = self.enter(view)?;
+        if writes || flags & libc::O_TRUNC != 0 {
+            self.may_begin_to_write(node)?;
+        }
         let store = &self.core.store;
         if !store.open_existing(volume, ino).map_err(|e| errno(&e))? {
             return Err(Errno::STALE);
@@ -119,7 +122,7 @@ impl Mounted {
                     return Err(Errno::STALE);
                 }
                 let attr = self.own_attr(ino)?;
-                self.nodes.learn(attr.node);
+                self.nodes.learn(attr.node, self.nodes.swaps());
                 let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
                 Ok((attr, self.opened(caller, view, ino, writes)))
             }
@@ -258,6 +261,10 @@ impl Mounted {
     ) -> Answer<bool> {
         let (handle, volume, _gate) = self.writer(handle)?;
         if written_back {
+            // The kernel keeps one set of pages a file, and names any handle: whose page this is cannot be known.
+            if self.handles.stale_writer(handle.ino) {
+                return Err(Errno::STALE);
+            }
             self.note_mapped(handle.ino);
         }
         let holders = (written_back || caller.pid == 0).then(|| self.holders_of(handle.ino));

@@ -84,6 +84,7 @@ impl Mounted {
         add: &mut dyn FnMut(Entry<'_>) -> bool,
     ) -> Answer<()> {
         let (view, _) = self.parts(node);
+        let swaps = self.nodes.swaps();
         let names = listing.names.clone();
         let from = match &listing.last {
             Some((at, name)) if *at == offset => Bound::Excluded(name.clone()),
@@ -119,7 +120,7 @@ impl Mounted {
                 break;
             }
             if plus && view != VIRTUAL {
-                self.nodes.learn(attr.node);
+                self.nodes.learn(attr.node, swaps);
             }
             last = Some((next, name.clone()));
         }

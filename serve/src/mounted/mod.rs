@@ -11,12 +11,13 @@ pub(crate) use strand::Visit;
 
 use crate::core::{Core, Gate};
 use crate::errno::{Answer, errno};
+use crate::fuse::Caches;
 use crate::handles::Handles;
 use crate::nodes::{self, Nodes, OWN, ROOT, VIRTUAL, parts};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLockReadGuard};
 use strand_engine::{Actor, Body, Fileset, Ino, Inode, Source, VolumeId};
 
 /// What a mount shows.
@@ -39,10 +40,60 @@ pub(crate) struct Mounted {
     pub(crate) base: Base,
     pub(crate) nodes: Nodes,
     pub(crate) handles: Handles,
+    swap: Mutex<Swap>,
+    /// What the kernel remembers of the mount, once it runs.
+    pub(crate) caches: OnceLock<Caches>,
     /// Files open for writing of which the kernel once wrote mapped pages back.
     mapped: Mutex<BTreeSet<Ino>>,
     /// The thread that makes the kernel hand over mapped pages; 0: none.
     pub(crate) handing_over: AtomicU32,
+}
+
+/// What happens between the moment when another tree is under the mount and the one when the kernel has dropped what it remembers.
+#[derive(Default)]
+struct Swap {
+    running: u32,
+    /// What is answered afterwards: nobody begins to write meanwhile, with sizes and pages of the tree before.
+    after: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+impl std::fmt::Debug for Swap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Swap({} running, {} wait)",
+            self.running,
+            self.after.len()
+        )
+    }
+}
+
+/// While it lives, the kernel remembers another tree than there is.
+#[derive(Debug)]
+pub(crate) struct Swapping(Arc<Mounted>);
+
+impl Swapping {
+    /// Another tree is under a mount, and its gate is still closed.
+    pub(crate) fn begin(mounted: Arc<Mounted>) -> Self {
+        mounted.swap().running += 1;
+        mounted.nodes.swapped();
+        Self(mounted)
+    }
+}
+
+impl Drop for Swapping {
+    fn drop(&mut self) {
+        let mut swap = self.0.swap();
+        swap.running -= 1;
+        if swap.running > 0 {
+            return;
+        }
+        let after = std::mem::take(&mut swap.after);
+        drop(swap);
+        for then in after {
+            then();
+        }
+    }
 }
 
 /// Who asks.
@@ -92,11 +143,41 @@ impl Mounted {
             base,
             nodes: Nodes::default(),
             handles: Handles::default(),
+            swap: Mutex::default(),
+            caches: OnceLock::new(),
             mapped: Mutex::default(),
             handing_over: AtomicU32::new(0),
         };
-        mounted.nodes.learn(ROOT);
+        mounted.nodes.learn(ROOT, 0);
         Ok(mounted)
+    }
+
+    fn swap(&self) -> MutexGuard<'_, Swap> {
+        self.swap.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something once the kernel has dropped what it remembers of the tree before: now, where it has.
+    pub(crate) fn after_swap(&self, then: Box<dyn FnOnce() + Send>) {
+        let mut swap = self.swap();
+        if swap.running > 0 {
+            swap.after.push(then);
+            return;
+        }
+        drop(swap);
+        then();
+    }
+
+    /// Under the gate: says why nobody may begin to write to a node now. [`Errno::AGAIN`]: after the swap, as `ESTALE`. [`Errno::STALE`]: the kernel
+    /// has not asked since a swap; it looks the path up again by itself, and comes back.
+    fn may_begin_to_write(&self, node: u64) -> Answer<()> {
+        if self.swap().running > 0 {
+            return Err(Errno::AGAIN);
+        }
+        if self.nodes.is_fresh(node) {
+            return Ok(());
+        }
+        self.nodes.ask(node);
+        Err(Errno::STALE)
     }
 
     /// The volume shown, live or as it was.
@@ -178,9 +259,11 @@ impl Mounted {
         if view == VIRTUAL {
             return self.virtual_attr(node);
         }
+        let swaps = self.nodes.swaps();
         let found = self.look(view, |tree| {
             tree.inode(ino).map(|inode| self.attr_of(view, ino, inode))
         })?;
+        self.nodes.refresh(node, swaps);
         found.or_else(|| self.nodes.gone(node)).ok_or(Errno::STALE)
     }
 

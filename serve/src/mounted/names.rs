@@ -23,6 +23,7 @@ impl Mounted {
         if view == VIRTUAL {
             return self.virtual_lookup(parent, name);
         }
+        let swaps = self.nodes.swaps();
         let found = self.look(view, |tree| {
             let Some(inode) = tree.inode(dir) else {
                 return Err(Errno::STALE);
@@ -34,7 +35,7 @@ impl Mounted {
             }))
         })??;
         if let Some(attr) = &found {
-            self.nodes.learn(attr.node);
+            self.nodes.learn(attr.node, swaps);
         }
         Ok(found)
     }
@@ -79,7 +80,7 @@ impl Mounted {
         let (volume, dir, _gate) = self.change(parent, name)?;
         let ino = self.create_inode(caller, (volume, dir), name, body, mode)?;
         let attr = self.own_attr(ino)?;
-        self.nodes.learn(attr.node);
+        self.nodes.learn(attr.node, self.nodes.swaps());
         Ok(attr)
     }
 
@@ -142,7 +143,7 @@ impl Mounted {
             Err(error) => return Err(errno(&error)),
         };
         let attr = self.own_attr(ino)?;
-        self.nodes.learn(attr.node);
+        self.nodes.learn(attr.node, self.nodes.swaps());
         Ok(attr)
     }
 

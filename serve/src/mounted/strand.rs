@@ -12,6 +12,10 @@ const DIR: Ino = Ino(1);
 /// The node of `.strand/at`.
 const AT: Ino = Ino(2);
 const AT_NAME: &[u8] = b"at";
+/// Positions that stay open as views; those visited longest ago are let go beyond that, unless somebody is inside.
+const KEPT_POSITIONS: usize = 16;
+/// Positions that may be open at once; more are refused.
+const MOST_POSITIONS: usize = 64;
 
 /// What a name under `.strand/at/` means.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -42,7 +46,7 @@ impl Mounted {
     /// `.strand` itself, told to the kernel once more.
     pub(super) fn strand_dir(&self) -> Answer<Attr> {
         let attr = self.virtual_attr(node(VIRTUAL, DIR))?;
-        self.nodes.learn(attr.node);
+        self.nodes.learn(attr.node, 0);
         Ok(attr)
     }
 
@@ -68,7 +72,7 @@ impl Mounted {
         match parts(parent).1 {
             DIR if name == AT_NAME => {
                 let attr = self.virtual_attr(node(VIRTUAL, AT))?;
-                self.nodes.learn(attr.node);
+                self.nodes.learn(attr.node, 0);
                 Ok(Some(attr))
             }
             DIR => self.checkpoint(name),
@@ -91,7 +95,7 @@ impl Mounted {
         if found.nomount || image.nodata {
             return Err(Errno::ACCESS);
         }
-        self.enter_view(Source::Checkpoint(volume, found.id))
+        self.enter_view(Source::Checkpoint(volume, found.id), name)
             .map(Some)
     }
 
@@ -108,7 +112,10 @@ impl Mounted {
     }
 
     /// The volume as it was; its root is told to the kernel once more. Folds the history where needed.
-    pub(crate) fn visit(&self, visit: Visit) -> Answer<Option<Attr>> {
+    pub(crate) fn visit(&self, visit: Visit, name: &[u8]) -> Answer<Option<Attr>> {
+        if self.nodes.positions() >= MOST_POSITIONS {
+            return Err(Errno::AGAIN);
+        }
         let store = &self.core.store;
         let boundary = match visit {
             Visit::Time(time) => store.boundary_at_time(time),
@@ -119,15 +126,32 @@ impl Mounted {
             Err(error) if error.kind() == strand_engine::Kind::OutOfRange => return Ok(None),
             Err(error) => return Err(errno(&error)),
         };
-        match self.enter_view(source) {
+        match self.enter_view(source, name) {
             Ok(attr) => Ok(Some(attr)),
             Err(Errno::NOENT | Errno::RANGE) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    fn enter_view(&self, source: Source) -> Answer<Attr> {
-        let opened = self.nodes.enter_open(source);
+    /// Has the kernel let go of the positions visited longest ago, where there are many: each keeps a tree in memory. Not before the visit is
+    /// answered: the kernel holds the directory until then.
+    pub(crate) fn tidy_visits(&self) {
+        let Some(caches) = self.caches.get() else {
+            return;
+        };
+        loop {
+            let names = self.nodes.crowded_out(KEPT_POSITIONS);
+            if names.is_empty() {
+                return;
+            }
+            for name in names {
+                caches.drop_name(node(VIRTUAL, AT), &name);
+            }
+        }
+    }
+
+    fn enter_view(&self, source: Source, name: &[u8]) -> Answer<Attr> {
+        let opened = self.nodes.enter_open(source, name);
         let (root, tree) = match opened {
             Some(found) => found,
             None => {
@@ -136,7 +160,10 @@ impl Mounted {
                     .store
                     .view_with_data(source)
                     .map_err(|e| errno(&e))?;
-                let root = self.nodes.enter(source, tree.clone()).ok_or(Errno::NFILE)?;
+                let root = self
+                    .nodes
+                    .enter(source, tree.clone(), name)
+                    .ok_or(Errno::NFILE)?;
                 (root, tree)
             }
         };

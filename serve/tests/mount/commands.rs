@@ -2,6 +2,7 @@
 
 use crate::setting::{me, setting};
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use strand_engine::{Command, NewBody, SetAttributes};
 
@@ -62,6 +63,27 @@ fn what_a_command_does_the_mount_shows() {
     live.submit(&me(), unlink).unwrap();
     assert!(!s.at.join("g").exists());
     assert_eq!(fs::read_dir(&s.at).unwrap().count(), 0);
+}
+
+#[test]
+fn who_has_a_file_open_to_append_does_so_behind_what_a_command_wrote() {
+    let Some(s) = setting() else { return };
+    let mut file = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(s.at.join("log"))
+        .unwrap();
+    file.write_all(b"one\n").unwrap();
+    let tree = s.live().store().live(s.volume).unwrap();
+    let ino = tree.lookup(b"log").unwrap();
+    s.live()
+        .write(&me(), s.volume, ino, 4, b"from a command\n")
+        .unwrap();
+    file.write_all(b"three\n").unwrap();
+    assert_eq!(s.stored("log").unwrap(), b"one\nfrom a command\nthree\n");
+    s.live().truncate(&me(), s.volume, ino, 4).unwrap();
+    file.write_all(b"two\n").unwrap();
+    assert_eq!(s.stored("log").unwrap(), b"one\ntwo\n");
 }
 
 #[test]

@@ -331,3 +331,66 @@ impl Drop for Stop<'_> {
         self.0.store(true, Ordering::Relaxed);
     }
 }
+
+#[test]
+fn a_mapping_from_before_writes_nothing_through_a_new_one() {
+    let Some(s) = setting() else { return };
+    fs::write(s.at.join("f"), vec![b'a'; 4096]).unwrap();
+    let image = checkpoint(&s, "c");
+    let open = || {
+        let mut options = File::options();
+        options.read(true).write(true).open(s.at.join("f")).unwrap()
+    };
+    let old_file = open();
+    let old = Page::of(&old_file);
+    old.set(0, b'b');
+    s.live().run(&me(), back(&s, image), Force::Yes).unwrap();
+    let new_file = open();
+    let new = Page::of(&new_file);
+    old.set(1, b'e');
+    let _ = old.sync();
+    let _ = new.sync();
+    assert!(s.stored("f").unwrap() == vec![b'a'; 4096]);
+    // When nobody from before is left, mappings write again.
+    drop((old, old_file, new, new_file));
+    let file = open();
+    for _ in 0..200 {
+        if s.live().mounts()[0].writers == 1 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let page = Page::of(&file);
+    page.set(3, b'n');
+    page.sync().unwrap();
+    assert_eq!(s.stored("f").unwrap()[3], b'n');
+}
+
+#[test]
+fn who_appends_while_a_volume_goes_back_appends_at_the_end() {
+    let Some(s) = setting() else { return };
+    fs::write(s.at.join("log"), b"first\n").unwrap();
+    let image = checkpoint(&s, "c");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _at_the_end = Stop(&stop);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let opened = File::options().append(true).open(s.at.join("log"));
+                    if let Ok(mut file) = opened {
+                        let _ = file.write_all(b"a line that an appender wrote\n");
+                    }
+                }
+            });
+        }
+        for round in 0..80 {
+            std::thread::sleep(std::time::Duration::from_millis(3));
+            s.live().run(&me(), back(&s, image), Force::Yes).unwrap();
+            let content = s.stored("log").unwrap();
+            assert!(content.starts_with(b"first\n"), "round {round}");
+            assert!(!content.contains(&0), "round {round}: a hole");
+        }
+    });
+    assert!(!s.stored("log").unwrap().contains(&0));
+}

@@ -109,3 +109,28 @@ fn any_time_and_position_can_be_visited() {
     assert_eq!(names(&at), Vec::<String>::new());
     assert_eq!(fs::read(s.at.join("f")).unwrap(), b"late");
 }
+
+#[test]
+fn positions_visited_long_ago_are_let_go() {
+    let Some(s) = setting() else { return };
+    for i in 0..60 {
+        fs::write(s.at.join("f"), format!("{i}")).unwrap();
+    }
+    let last = s.live().store().state().boundary;
+    let at = s.at.join(".strand/at");
+    for seq in last - 120..last {
+        // One more than may be refused where the kernel has not let go yet.
+        while let Err(error) = fs::metadata(at.join(format!("seq:{seq}"))) {
+            assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    for _ in 0..400 {
+        if s.live().figures().nodes < 30 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let nodes = s.live().figures().nodes;
+    assert!(nodes < 30, "the kernel holds {nodes} files and directories");
+}
