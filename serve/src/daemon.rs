@@ -41,6 +41,19 @@ pub struct Daemon {
     found: Vec<String>,
 }
 
+/// Root does not serve another user's store: that user may put links wherever the daemon goes on working by path.
+fn not_for_another(owner: u32, dir: &Path) -> Result<(), Refusal> {
+    if owner == 0 || !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Kind::Permission,
+        format!("root cannot serve the store {}", dir.display()),
+    )
+    .why(format!("it belongs to uid {owner}"))
+    .next("run it as that user: runuser -u USER -- strand ..."))
+}
+
 impl Daemon {
     /// Serves a store, opened for writing, in this directory: from now on commands reach it through the control socket.
     ///
@@ -55,6 +68,7 @@ impl Daemon {
         };
         let path = dir.canonicalize().map_err(cannot("its directory"))?;
         let owner = path.metadata().map_err(cannot("its directory"))?.uid();
+        not_for_another(owner, dir)?;
         store.owned_by(owner);
         // What is made from now on in the store's directory is its owner's alone.
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));

@@ -93,8 +93,11 @@ impl Bound {
         let address = address(store)?;
         let stale = remove_stale(&address.path)?;
         close_inside(store)?;
-        let listener = UnixListener::bind(&address.path)?;
-        fs::set_permissions(&address.path, Permissions::from_mode(OPEN))?;
+        // Made with its mode, not given it afterwards: by then another file could stand there.
+        let mask = rustix::process::umask(Mode::from_raw_mode(!OPEN & 0o777));
+        let listener = UnixListener::bind(&address.path);
+        rustix::process::umask(mask);
+        let listener = listener?;
         fs::set_permissions(store, Permissions::from_mode(mode | PASSED))?;
         let mode = match stale {
             // It was never given back what it had.

@@ -3,7 +3,7 @@
 use crate::setting::{Served, refused};
 use std::io::Write;
 use std::time::{Duration, Instant};
-use strand_engine::Kind;
+use strand_engine::{Command, Ino, Kind, VolumeId};
 use strand_serve::control::message::{PROTOCOL, Payload, Reply, Request};
 
 #[test]
@@ -110,4 +110,43 @@ fn a_client_that_dies_ends_its_session_and_nothing_else() {
     // What was asked whole was done whole.
     let store = served.beside(&good);
     assert!(store.state().volume_named("pg").is_some());
+}
+
+#[test]
+fn the_books_of_the_store_are_not_for_clients() {
+    let served = Served::new();
+    let client = served.client();
+    let before = client.position().unwrap().number;
+    let (kind, message) = ("x".to_owned(), "y".to_owned());
+    let forged = [
+        Command::RecordDigest { at: 1, digest: 7 },
+        Command::RecordClockJump {
+            expected: 1,
+            found: 2,
+        },
+        Command::RecordRefused {
+            kind,
+            message,
+            count: 1,
+        },
+        Command::Settle {
+            volume: VolumeId(1),
+            scope: 1,
+            shifts: Vec::new(),
+        },
+        Command::DropOrphan {
+            volume: VolumeId(1),
+            ino: Ino(1),
+        },
+        Command::CreateStore {
+            program: "z".into(),
+        },
+    ];
+    for command in forged {
+        let refusal = client.submit(command.clone(), &[]).map(|_| ()).unwrap_err();
+        assert_eq!(refusal.kind, Kind::NotAllowed, "{command:?}");
+        let refusal = client.run(command.clone(), false).map(|_| ()).unwrap_err();
+        assert_eq!(refusal.kind, Kind::NotAllowed, "{command:?}");
+    }
+    assert_eq!(client.position().unwrap().number, before);
 }
