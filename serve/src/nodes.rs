@@ -105,6 +105,14 @@ impl Nodes {
         }
     }
 
+    /// The kernel turned out to remember another size than a node has.
+    pub(crate) fn doubt(&self, node: u64) {
+        if let Some(known) = self.lock().known.get_mut(&node) {
+            known.seen = 0;
+            known.asked = 0;
+        }
+    }
+
     /// Says whether the kernel knows the size that a node has since the last swap: else who appends would do so at the old one.
     pub(crate) fn is_fresh(&self, node: u64) -> bool {
         let swaps = self.swaps();

@@ -301,7 +301,7 @@ impl Filesystem for Requests {
         offset: u64,
         data: &[u8],
         write_flags: WriteFlags,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
@@ -314,6 +314,7 @@ impl Filesystem for Requests {
             data,
             write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
             write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
+            flags.0,
         );
         let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
         match self.done(Op::Write, begun, request, node, written) {

@@ -250,6 +250,7 @@ impl Mounted {
 
     /// Writes bytes. `written_back` says that the kernel wrote mapped pages: nobody knows who changed them. True where so much is
     /// unflushed that the answer should wait for a commit.
+    #[allow(clippy::too_many_arguments)] // those of the request
     pub(crate) fn write(
         &self,
         caller: &Caller,
@@ -258,8 +259,12 @@ impl Mounted {
         data: &[u8],
         written_back: bool,
         kill: bool,
+        flags: i32,
     ) -> Answer<bool> {
         let (handle, volume, _gate) = self.writer(handle)?;
+        if flags & libc::O_APPEND != 0 && !written_back {
+            self.check_end(handle.ino, offset, flags)?;
+        }
         if written_back {
             // The kernel keeps one set of pages a file, and names any handle: whose page this is cannot be known.
             if self.handles.stale_writer(handle.ino) {
@@ -281,6 +286,21 @@ impl Mounted {
             .map_err(|e| stale_errno(&e))?;
         self.core.metrics.wrote(data.len() as u64);
         Ok(self.core.committer.note(data.len() as u64))
+    }
+
+    /// The kernel appends at the size it remembers. After a swap that may be the one of the tree before, where another write was under way when
+    /// it was told: better an error than a hole. Whoever opens the file again makes the kernel ask.
+    fn check_end(&self, ino: Ino, offset: u64, flags: i32) -> Answer<()> {
+        // The parts of a direct write may overtake each other.
+        if self.nodes.swaps() == 0 || flags & libc::O_DIRECT != 0 {
+            return Ok(());
+        }
+        let size = self.look(OWN, |tree| tree.inode(ino).map(|inode| inode.size()))?;
+        if size == Some(offset) {
+            return Ok(());
+        }
+        self.nodes.doubt(self.node(OWN, ino));
+        Err(Errno::STALE)
     }
 
     fn holders_of(&self, ino: Ino) -> Actor {
