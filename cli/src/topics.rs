@@ -156,23 +156,25 @@ const LIVE: &str = "\
   strand serve --mount pg=/mnt/pg in the foreground, for a service manager
   strand stop                     unmount, make durable, close
 
-While a daemon serves a store every command works as at rest, with the same output:
-it reads the journal beside the daemon, and sends what it changes through the socket
-\"control\" in the store's directory. The daemon takes commands from the store's owner
-and from root; what others try is refused and recorded. Who works in a mount need not
-name the store.
+While a daemon serves a store every command works as at rest, with the same
+output: it reads the journal beside the daemon, and sends what it changes
+through the socket \"control\" in the store's directory. The daemon takes commands
+from the store's owner and from root; what others try is refused and recorded.
+Who works in a mount need not name the store.
 
-A live volume mounts read-write, everything else read-only. strand mount VOL@CHECKPOINT
-DIR --rw makes a shadow, a clone CHECKPOINT_wrNNN, and mounts that: the image stays fit
-for rollback, and the shadow stays until strand clone remove.
+A live volume mounts read-write, everything else read-only. strand mount
+VOL@CHECKPOINT DIR --rw makes a shadow, a clone CHECKPOINT_wrNNN, and mounts
+that: the image stays fit for rollback, and the shadow stays until strand clone
+remove.
 
-A rollback under a mount is refused while files are open for writing, naming who has
-them; with --force their handles become stale, and nothing they write any more counts.
-A daemon that strand mount started ends with its last mount. One that died leaves its
-mounts dead: the next strand serve, mount or umount takes them away.
+A rollback under a mount is refused while files are open for writing, naming who
+has them; with --force their handles become stale, and nothing they write any
+more counts. A daemon that strand mount started ends with its last mount. One
+that died leaves its mounts dead: the next strand serve, mount or umount takes
+them away.
 
-strand status shows the mounts; strand serve --metrics 127.0.0.1:9464 shows figures
-for Prometheus.";
+strand status shows the mounts; strand serve --metrics 127.0.0.1:9464 shows
+figures for Prometheus.";
 
 const CLASSIC: &str = "\
   here                    elsewhere
