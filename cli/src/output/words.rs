@@ -4,13 +4,15 @@ use super::units;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use strand_engine::{Actor, ActorId, BLOCK, Body, Event, Grade, Inode, Ledger, Seq, State};
+use strand_replay::log::actor_label;
 
 /// `sqlite3[812]`, `strand[812] alice`: who did it, in one word or two.
 pub(crate) fn who(actor: &Actor) -> String {
     if actor.grade == Grade::Program {
         return actor.name.clone();
     }
-    let process = format!("{}[{}]", units::path(actor.name.as_bytes()), actor.pid);
+    // The same words as in the log, which tells apart who only held the file open.
+    let process = units::path(actor_label(actor).as_bytes());
     if actor.login.is_empty() {
         process
     } else {

@@ -123,13 +123,18 @@ impl Labels {
     }
 }
 
-/// `sqlite3[812]`: an actor's name and pid, the name alone where there is no pid.
+/// `sqlite3[812]`: an actor's name and pid, the name alone where there is no pid. Who only held the file open while mapped pages of it
+/// were written back is told apart, `sqlite3[812] (handle)`: it is not surely the writer.
 #[must_use]
 pub fn actor_label(actor: &Actor) -> String {
-    if actor.pid == 0 {
+    let name = if actor.pid == 0 {
         actor.name.clone()
     } else {
         format!("{}[{}]", actor.name, actor.pid)
+    };
+    match actor.grade {
+        Grade::Handle => format!("{name} (handle)"),
+        Grade::Caller | Grade::Command | Grade::Program => name,
     }
 }
 
@@ -190,7 +195,8 @@ pub(crate) fn counted(number: u64, noun: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{counted, grouped};
+    use super::{actor_label, counted, grouped};
+    use strand_engine::{Actor, Grade};
 
     #[test]
     fn numbers_are_grouped_by_three() {
@@ -207,5 +213,18 @@ mod tests {
             (counted(1, "block"), counted(2, "block")),
             ("1 block".into(), "2 blocks".into())
         );
+    }
+
+    #[test]
+    fn who_only_held_the_file_open_is_told_apart() {
+        let mut actor = Actor {
+            grade: Grade::Caller,
+            name: "postgres".into(),
+            pid: 812,
+            ..Actor::program()
+        };
+        assert_eq!(actor_label(&actor), "postgres[812]");
+        actor.grade = Grade::Handle;
+        assert_eq!(actor_label(&actor), "postgres[812] (handle)");
     }
 }
