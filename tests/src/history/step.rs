@@ -1,6 +1,6 @@
 //! One step of a history, in the reference's numbers.
 
-use crate::reference::{CheckpointNumber, Ino, Kind, Source, VolumeNumber};
+use crate::reference::{CheckpointNumber, Ino, Kind, Quota, Source, VolumeNumber};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
@@ -205,6 +205,15 @@ pub enum Step {
         attributes: bool,
         /// Delete what the image does not have.
         delete_new: bool,
+    },
+    /// Sets the limits of what a volume's checkpoints own together.
+    QuotaSet {
+        /// The volume.
+        volume: VolumeNumber,
+        /// The limits.
+        quota: Quota,
+        /// Even where more is used already.
+        below_use: bool,
     },
     /// A clone.
     CloneCreate {

@@ -4,6 +4,7 @@ use super::{Lockstep, Pairs};
 use crate::reference::{BLOCK, Kind, Node, Reference, Tree};
 use std::collections::{BTreeSet, VecDeque};
 use strand_engine::owner::{living_brute, marked_brute, owned_brute};
+use strand_engine::quota::usage;
 use strand_engine::{Body, Fileset, Ino, Inode, State, Store, Volume, VolumeId};
 
 /// How much of the bytes a comparison reads. Maps, names and attributes are always compared in full.
@@ -189,7 +190,16 @@ impl Comparison<'_> {
         let walked: std::collections::BTreeMap<u32, u64> =
             walked.into_iter().map(|(c, n)| (c.0, n)).collect();
         same("marked, by brute force", &marked, &walked)?;
+        let quota = theirs.quota;
+        let limits = (quota.soft, quota.hard, quota.on, quota.fail_writes);
+        let mine = ours.quota;
+        same(
+            "limits",
+            (mine.soft, mine.hard, mine.on, mine.fail_writes),
+            limits,
+        )?;
         if !theirs.settling() {
+            same("usage", Reference::usage(ours) * BLOCK, usage(theirs))?;
             let nodata = theirs.images.iter().filter(|(_, i)| i.nodata);
             let books = nodata.map(|(c, i)| (c.0, i.marks)).collect();
             same("marked, by the books", marked, books)?;

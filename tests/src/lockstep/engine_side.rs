@@ -5,8 +5,8 @@ use super::reference_side::bytes;
 use crate::history::Step;
 use crate::reference::{Ino as OurIno, Kind, Source as OurSource};
 use strand_engine::{
-    Actor, CheckpointId, Command, Done, Error, Ino, NewBody, Seq, SetAttributes, Source, Store,
-    VolumeId,
+    Actor, CheckpointId, Command, Done, Error, Ino, NewBody, Quota, Seq, SetAttributes, Source,
+    Store, VolumeId,
 };
 
 /// What a step did to the engine.
@@ -334,6 +334,20 @@ fn administrative(step: &Step) -> Command {
             paths: paths.iter().map(|p| p.as_slice().into()).collect(),
             attributes: *attributes,
             delete_new: *delete_new,
+        },
+        Step::QuotaSet {
+            volume,
+            quota,
+            below_use,
+        } => Command::QuotaSet {
+            volume: VolumeId(*volume),
+            quota: Quota {
+                soft: quota.soft,
+                hard: quota.hard,
+                on: quota.on,
+                fail_writes: quota.fail_writes,
+            },
+            below_use: *below_use,
         },
         Step::CloneCreate { name, source: from } => Command::CloneCreate {
             name: name.clone(),

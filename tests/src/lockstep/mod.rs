@@ -21,7 +21,7 @@ use strand_engine::{
     Actor, Clock, Grade, InitOptions, ManualClock, OpenOptions, State, Store, digest,
 };
 use strand_journal::disk::Disk;
-use strand_journal::{Access, StoreId};
+use strand_journal::{Access, StoreId, max_record_blocks};
 use strand_replay::verify;
 
 /// Segments so small that a history crosses from one to the next many times.
@@ -100,7 +100,7 @@ impl Lockstep {
         let store = Store::init(disk.clone(), clock.clone(), options, &actor)
             .map_err(|e| format!("init: {e}"))?;
         let mut lockstep = Self {
-            reference: Reference::new(),
+            reference: Reference::new(max_record_blocks(SEGMENT_SIZE).into()),
             store: Some(store),
             disk,
             clock,
@@ -141,10 +141,14 @@ impl Lockstep {
     /// Where one refuses and the other does not, or for another reason.
     pub fn step(&mut self, step: &Step) -> Result<Option<&'static str>, String> {
         if let Step::Reopen { clean, from_start } = step {
+            self.uncounted(*clean);
             self.reopen(*clean, *from_start)?;
-            self.reference.reopened();
+            let inos = &self.inos;
+            self.reference
+                .reopened(&|ino| inos.theirs(ino).unwrap_or(ino));
             return Ok(None);
         }
+        self.uncounted(false);
         let images = self.store().state().next_checkpoint;
         let theirs = self.engine().run(step);
         self.reference.times_differ = self.store().state().next_checkpoint != images;
@@ -159,6 +163,16 @@ impl Lockstep {
             )),
             (ours, Ok(_)) => Err(format!("the reference: {ours:?}, the engine did it")),
         }
+    }
+
+    /// Where bulk movements wait to be counted, what is used is what the books say so far: an input of the reference.
+    fn uncounted(&mut self, all_counted: bool) {
+        let state = self.store().state();
+        let waiting = state.volumes.iter().filter(|(_, v)| v.settling());
+        self.reference.books = waiting
+            .filter(|_| !all_counted)
+            .map(|(id, v)| (id.0, v.images.owned()))
+            .collect();
     }
 
     /// Keeps the live trees as the view of the present position.

@@ -128,6 +128,11 @@ pub fn on_reference(r: &mut Reference, step: &Step, first: u64) -> Result<(), Re
             (*attributes, *delete_new),
             &before_name,
         ),
+        Step::QuotaSet {
+            volume,
+            quota,
+            below_use,
+        } => r.quota_set(*volume, *quota, *below_use),
         Step::CloneCreate { name, source } => r.clone_create(name, *source).map(|_| ()),
         Step::CloneReset(volume) => r.clone_reset(*volume, &before_name),
         Step::VolumeCreate(name) => r.volume_create(name, (0o755, 7, 8)).map(|_| ()),
@@ -137,7 +142,7 @@ pub fn on_reference(r: &mut Reference, step: &Step, first: u64) -> Result<(), Re
         Step::Redo(volume) => r.redo(*volume, &before_name),
         Step::Settle | Step::Sync | Step::StateFile => Ok(()),
         Step::Reopen { .. } => {
-            r.reopened();
+            r.reopened(&|ino| ino);
             Ok(())
         }
     }

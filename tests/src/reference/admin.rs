@@ -1,5 +1,6 @@
 //! Volumes, clones, checkpoints and rollbacks of whole volumes.
 
+use super::quota::Quota;
 use super::tree::Tree;
 use super::undo::{Change, What};
 use super::{Checkpoint, CheckpointNumber, Position, Reference, Refused, Volume, VolumeNumber};
@@ -100,6 +101,7 @@ impl Reference {
             removed_images: BTreeMap::new(),
             nodata: BTreeSet::new(),
             origin,
+            quota: Quota::default(),
         };
         self.volumes.insert(number, volume);
         number
@@ -212,8 +214,9 @@ impl Reference {
         if volumes.is_empty() {
             return Err("invalid");
         }
-        for volume in volumes {
-            self.volume(*volume)?;
+        let members: BTreeSet<VolumeNumber> = volumes.iter().copied().collect();
+        for volume in members {
+            self.may_create(volume)?;
         }
         let number = self.freeze(name, volumes, nomount, removable);
         if nodata {

@@ -84,9 +84,26 @@ impl Reference {
             .filter(|e| *e <= MAX_FILE_SIZE)
             .ok_or("too-large")?;
         self.check_file(volume, ino)?;
-        if data.is_empty() {
-            return Ok(());
+        let most = self.write_blocks * BLOCK;
+        let mut at = offset;
+        while at < end {
+            let upto = (at / most + 1).saturating_mul(most).min(end);
+            let part = &data[(at - offset) as usize..(upto - offset) as usize];
+            self.within_quota(volume, true, |r| r.write_part(volume, ino, at, part))?;
+            at = upto;
         }
+        Ok(())
+    }
+
+    /// What one command writes.
+    fn write_part(
+        &mut self,
+        volume: VolumeNumber,
+        ino: Ino,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), Refused> {
+        let end = offset + data.len() as u64;
         let mut at = offset;
         while at < end {
             let upto = (at / BLOCK + 1).saturating_mul(BLOCK).min(end);
@@ -108,6 +125,10 @@ impl Reference {
         if to > MAX_FILE_SIZE {
             return Err("too-large");
         }
+        self.within_quota(volume, true, |r| r.cut(volume, ino, before, to))
+    }
+
+    fn cut(&mut self, volume: VolumeNumber, ino: Ino, before: u64, to: u64) -> Result<(), Refused> {
         let version = self.next_version;
         let (size, blocks) = self.file(volume, ino)?;
         *size = to;
@@ -153,6 +174,16 @@ impl Reference {
         if offset >= end {
             return Ok(());
         }
+        self.within_quota(volume, true, |r| r.clear(volume, ino, (offset, end), size))
+    }
+
+    fn clear(
+        &mut self,
+        volume: VolumeNumber,
+        ino: Ino,
+        (offset, end): (u64, u64),
+        size: u64,
+    ) -> Result<(), Refused> {
         // Past the end of the file everything is zeros already, in its last block too.
         let cut = end.min(size);
         let (_, blocks) = self.file(volume, ino)?;
@@ -224,46 +255,61 @@ impl Reference {
         if from == to && overlap {
             return Err("invalid");
         }
-        let end = to_offset
+        if to_offset
             .checked_add(length)
-            .filter(|e| *e <= MAX_FILE_SIZE)
-            .ok_or("too-large")?;
+            .is_none_or(|end| end > MAX_FILE_SIZE)
+        {
+            return Err("too-large");
+        }
         if length == 0 {
             return Ok(0);
         }
         self.check_file(volume, to)?;
         let alike = from_offset % BLOCK == to_offset % BLOCK;
-        let source = self.volume(volume)?.live.nodes[&from].clone();
         let mut at = 0;
         while at < length {
-            let target = to_offset + at;
-            let upto = (target / BLOCK + 1).saturating_mul(BLOCK).min(end);
-            let count = upto - target;
-            if alike && target % BLOCK == 0 && count == BLOCK {
-                let shared = source
-                    .blocks()
-                    .and_then(|b| b.get(&((from_offset + at) / BLOCK)))
-                    .cloned();
-                let (_, blocks) = self.file(volume, to)?;
-                match shared {
-                    Some(block) => blocks.insert(target / BLOCK, block),
-                    None => blocks.remove(&(target / BLOCK)),
-                };
-            } else {
-                let bytes = source.read(from_offset + at, count);
-                self.put(
-                    volume,
-                    to,
-                    target / BLOCK,
-                    (target % BLOCK) as usize,
-                    &bytes,
-                )?;
-            }
+            // Commands: up to the first edge of a block, the whole blocks, what is left. Where edges differ all of it is written.
+            let (source, target, left) = (from_offset + at, to_offset + at, length - at);
+            let most = self.write_blocks * BLOCK;
+            let to_edge = |edge: u64| (edge - target % edge).min(left);
+            let count = match (alike, target.is_multiple_of(BLOCK)) {
+                (true, true) if left >= BLOCK => left / BLOCK * BLOCK,
+                (true, false) => to_edge(BLOCK),
+                _ => to_edge(most),
+            };
+            let whole = alike && target.is_multiple_of(BLOCK) && count >= BLOCK;
+            self.within_quota(volume, true, |r| {
+                r.copy_part(volume, (from, source), (to, target), count, whole)
+            })?;
             at += count;
         }
-        let (size, _) = self.file(volume, to)?;
-        *size = (*size).max(end);
         Ok(length)
+    }
+
+    /// What one command copies: whole blocks are shared.
+    fn copy_part(
+        &mut self,
+        volume: VolumeNumber,
+        (from, source): (Ino, u64),
+        (to, target): (Ino, u64),
+        count: u64,
+        whole: bool,
+    ) -> Result<(), Refused> {
+        let node = self.volume(volume)?.live.nodes[&from].clone();
+        if !whole {
+            let bytes = node.read(source, count);
+            return self.write_part(volume, to, target, &bytes);
+        }
+        let (size, blocks) = self.file(volume, to)?;
+        for n in 0..count / BLOCK {
+            let shared = node.blocks().and_then(|b| b.get(&(source / BLOCK + n)));
+            match shared {
+                Some(block) => blocks.insert(target / BLOCK + n, block.clone()),
+                None => blocks.remove(&(target / BLOCK + n)),
+            };
+        }
+        *size = (*size).max(target + count);
+        Ok(())
     }
 
     /// Sets an extended attribute.

@@ -6,12 +6,14 @@
 mod admin;
 mod content;
 mod names;
+mod quota;
 mod restore;
 mod tree;
 mod undo;
 
 pub use admin::Source;
 pub use names::Rename;
+pub use quota::{Bites, Quota};
 pub use restore::{Delete, FileRollback};
 pub use tree::{BLOCK, Block, Ino, Kind, Node, Tree, Version};
 pub use undo::{Change, What};
@@ -45,6 +47,8 @@ pub struct Volume {
     pub nodata: BTreeSet<CheckpointNumber>,
     /// What a clone started from.
     pub origin: Option<Tree>,
+    /// Limits of what its checkpoints own together.
+    pub quota: Quota,
 }
 
 impl Volume {
@@ -88,6 +92,12 @@ pub struct Reference {
     pub handles: BTreeMap<(VolumeNumber, Ino), u32>,
     /// Set by the lock-step where the engine found something to restore: it may be nothing but times, which are not kept here.
     pub times_differ: bool,
+    /// Set by the lock-step: what the books say is used, in blocks, where bulk movements wait to be counted.
+    pub books: BTreeMap<VolumeNumber, u64>,
+    /// How often quotas bit.
+    pub bites: Bites,
+    /// The most blocks of one command: a longer write is several, cut where they lie in the file.
+    write_blocks: u64,
     next_ino: Ino,
     next_version: Version,
     next_volume: VolumeNumber,
@@ -95,10 +105,11 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// An empty store.
+    /// An empty store, in which a longer write than so many blocks is several commands.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(write_blocks: u64) -> Self {
         Self {
+            write_blocks,
             next_ino: 1,
             next_version: 1,
             next_volume: 1,
@@ -194,11 +205,19 @@ impl Reference {
         );
     }
 
-    /// What an ending of the process does: handles are gone, and with them what only they kept.
-    pub fn reopened(&mut self) {
+    /// What an ending of the process does: handles are gone, and with them what only they kept, one file after the other in the order of
+    /// the engine's numbers.
+    pub fn reopened(&mut self, number: &dyn Fn(Ino) -> u64) {
         self.handles.clear();
-        for volume in self.volumes.values_mut() {
-            volume.live.drop_orphans();
+        let volumes: Vec<VolumeNumber> = self.volumes.keys().copied().collect();
+        for volume in volumes {
+            let mut orphans: Vec<Ino> =
+                self.volumes[&volume].live.orphans.iter().copied().collect();
+            orphans.sort_by_key(|ino| number(*ino));
+            for orphan in orphans {
+                let dropped = self.drop_orphan(volume, orphan);
+                dropped.expect("nothing refuses that");
+            }
         }
     }
 }

@@ -145,8 +145,10 @@ impl Reference {
             (Some(names), true) if !names.is_empty() => return Err("not-empty"),
             _ => {}
         }
-        leave(self.live(volume)?, dir, name);
-        self.lose(volume, ino)
+        self.within_quota(volume, true, |r| {
+            leave(r.live(volume)?, dir, name);
+            r.lose(volume, ino)
+        })
     }
 
     /// Moves or exchanges names.
@@ -192,13 +194,15 @@ impl Reference {
                 _ => {}
             }
         }
-        let tree = self.live(volume)?;
-        leave(tree, r.from_dir, &r.from_name);
-        enter(tree, r.to_dir, &r.to_name, ino);
-        match over {
-            Some(over) => self.lose(volume, over),
-            None => Ok(()),
-        }
+        self.within_quota(volume, true, |reference| {
+            let tree = reference.live(volume)?;
+            leave(tree, r.from_dir, &r.from_name);
+            enter(tree, r.to_dir, &r.to_name, ino);
+            match over {
+                Some(over) => reference.lose(volume, over),
+                None => Ok(()),
+            }
+        })
     }
 
     /// Sets attributes: mode, uid, gid, atime, mtime.
@@ -241,12 +245,23 @@ impl Reference {
         *count -= 1;
         if *count == 0 {
             self.handles.remove(&(volume, ino));
-            if let Ok(tree) = self.live(volume)
-                && tree.orphans.remove(&ino)
+            if self
+                .live(volume)
+                .is_ok_and(|tree| tree.orphans.contains(&ino))
             {
-                tree.nodes.remove(&ino);
+                self.drop_orphan(volume, ino)?;
             }
         }
         Ok(())
+    }
+
+    /// What only a handle kept goes. No quota refuses that.
+    pub(super) fn drop_orphan(&mut self, volume: VolumeNumber, ino: Ino) -> Result<(), Refused> {
+        self.within_quota(volume, false, |r| {
+            let tree = r.live(volume)?;
+            tree.orphans.remove(&ino);
+            tree.nodes.remove(&ino);
+            Ok(())
+        })
     }
 }
