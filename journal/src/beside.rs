@@ -10,7 +10,7 @@ use crate::error::{Error, VisitError};
 use crate::frame::{Frame, FrameError, Layout};
 use crate::journal::Journal;
 use crate::recovery::Damage;
-use crate::segments::{self, Segments};
+use crate::segments::{Listing, Segments};
 use crate::store_file::StoreFile;
 use crate::walk::{Stop, Walk, after, read_frame};
 use crate::writer::Core;
@@ -57,9 +57,9 @@ impl Journal {
             store: store.store,
             segment_size: store.segment_size,
         };
-        let present = segments::list(&*disk, &layout)?;
-        let segments = Segments::beside(Arc::clone(&disk), layout, store.capacity, &present);
-        let start = start.unwrap_or(Start::origin(store.store));
+        let listing = Listing::read(&*disk, &layout)?;
+        let segments = Segments::beside(Arc::clone(&disk), layout, store.capacity, &listing);
+        let start = start.unwrap_or(segments.beginning());
         check_start(&segments, &layout, &start, until)?;
         let end = walk_to(&segments, layout, start, until, visit)?;
         let core = Core::new(layout, Arc::new(segments), end);

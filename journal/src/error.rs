@@ -31,6 +31,8 @@ pub enum Kind {
     Damaged,
     /// The place where reading was to begin is not in this journal.
     BadStart,
+    /// A segment was given back: what is left of it is its events.
+    Gone,
     /// The journal was opened for reading, or is closed.
     ReadOnly,
     /// A record, a command or an option beyond its limit.
@@ -54,6 +56,7 @@ impl Kind {
             Kind::NoSpace => Errno::NOSPC,
             Kind::Poisoned | Kind::Io | Kind::Visit => Errno::IO,
             Kind::Damaged | Kind::BadStart => Errno::UCLEAN,
+            Kind::Gone => Errno::STALE,
             Kind::ReadOnly => Errno::ROFS,
             Kind::TooLarge => Errno::FBIG,
             Kind::Misuse => Errno::INVAL,
@@ -152,6 +155,18 @@ pub enum Error {
         /// What was found there.
         reason: String,
     },
+    /// The file `journal/HORIZON` is not as it was written.
+    #[error("the file journal/HORIZON is damaged: {reason}")]
+    Horizon {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A segment's file was given back: its blocks and leaves cannot be read any more, its events stand in its archive.
+    #[error("the blocks of segment {segment} are gone: its space was given back")]
+    Gone {
+        /// The segment.
+        segment: u64,
+    },
     /// A change was asked of a journal opened for reading, or closed.
     #[error("the journal is {state}")]
     ReadOnly {
@@ -197,7 +212,8 @@ impl Error {
             Error::Locked { .. } => Kind::Locked,
             Error::NoSpace { .. } => Kind::NoSpace,
             Error::Poisoned { .. } | Error::LeaderDied => Kind::Poisoned,
-            Error::Damaged(_) => Kind::Damaged,
+            Error::Damaged(_) | Error::Horizon { .. } => Kind::Damaged,
+            Error::Gone { .. } => Kind::Gone,
             Error::BadStart { .. } => Kind::BadStart,
             Error::ReadOnly { .. } => Kind::ReadOnly,
             Error::TooLarge { .. } => Kind::TooLarge,

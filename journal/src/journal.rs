@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::frame::{Layout, flags};
 use crate::placement::{self, Part, Record};
 use crate::reader::Reader;
-use crate::segments::{self, Segments};
+use crate::segments::{self, Asker, Listing, Segments};
 use crate::store_file::{self, StoreFile, check_segment_size};
 use crate::walk::read_frame;
 use crate::writer::{Core, State};
@@ -52,9 +52,9 @@ pub struct Placement {
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub struct Space {
     /// Blocks that may still be placed before a refusal, headers included: the rest of this segment, segments ready, and
-    /// what capacity and disk allow.
+    /// what capacity and disk allow, less the reserve.
     pub free_blocks: u64,
-    /// Bytes of the segments entered so far, up to the head.
+    /// Bytes of the segments entered so far whose files are there, up to the head.
     pub used_bytes: u64,
     /// The store's capacity, if it has one.
     pub capacity: Option<u64>,
@@ -62,6 +62,10 @@ pub struct Space {
     pub segments: u64,
     /// Bytes of one.
     pub segment_size: u64,
+    /// Archives.
+    pub archived_segments: u64,
+    /// Bytes of them together.
+    pub archive_bytes: u64,
 }
 
 /// The journal's end.
@@ -93,6 +97,8 @@ pub struct Journal {
     read_only: bool,
     /// Held while the epoch's first frame is written late.
     late: Mutex<()>,
+    /// Held by whoever archives segments, gives them back, or moves archives: one after the other.
+    pub(crate) upkeep: Mutex<()>,
     // Given back last.
     _lock: Box<dyn Lock>,
 }
@@ -119,13 +125,15 @@ impl Journal {
         disk.create_dir(segments::DIR)
             .map_err(|error| Error::io("make", segments::DIR, error))?;
         clear_unfinished(&disk, &layout)?;
-        let segments = Segments::new(Arc::clone(&disk), layout, true, options.capacity, &[]);
+        let listing = Listing::read(&*disk, &layout)?;
+        let segments = Segments::new(Arc::clone(&disk), layout, true, options.capacity, &listing);
         let core = Core::new(layout, Arc::new(segments), Start::origin(options.store));
         let journal = Journal {
             core: Arc::new(core),
             disk,
             read_only: false,
             late: Mutex::new(()),
+            upkeep: Mutex::new(()),
             _lock: lock,
         };
         journal.begin_epoch()?;
@@ -154,6 +162,7 @@ impl Journal {
             disk,
             read_only,
             late: Mutex::new(()),
+            upkeep: Mutex::new(()),
             _lock: lock,
         }
     }
@@ -184,13 +193,13 @@ impl Journal {
         } else {
             (state.segment + 1, 0)
         };
-        self.core.segments.ensure(segment, 1)?;
+        self.core.segments.ensure(segment, 1, Asker::Reclaim)?;
         state.open_frame(segment, block, 1, flags);
         state.close_open();
         Ok(())
     }
 
-    fn writable(&self, state: &State) -> Result<(), Error> {
+    pub(crate) fn writable(&self, state: &State) -> Result<(), Error> {
         self.core.barrier.check()?;
         if self.read_only {
             return Err(Error::ReadOnly {
@@ -209,6 +218,19 @@ impl Journal {
     /// [`Error::NoSpace`], [`Error::TooLarge`], [`Error::Misuse`] for times that do not go forward: nothing was changed.
     /// [`Error::Poisoned`], [`Error::ReadOnly`]; [`Error::Io`] if a segment could not be made.
     pub fn place(&self, records: &[Record<'_>]) -> Result<Placement, Error> {
+        self.place_as(records, Asker::Ordinary)
+    }
+
+    /// As [`Journal::place`], for what gives space back in the end: it may use the segments of the reserve
+    /// ([`Journal::set_reserve_segments`]).
+    ///
+    /// # Errors
+    /// As for [`Journal::place`].
+    pub fn place_from_reserve(&self, records: &[Record<'_>]) -> Result<Placement, Error> {
+        self.place_as(records, Asker::Reclaim)
+    }
+
+    fn place_as(&self, records: &[Record<'_>], asker: Asker) -> Result<Placement, Error> {
         let mut state = self.core.state();
         self.writable(&state)?;
         if state.epoch_due {
@@ -235,7 +257,7 @@ impl Journal {
         if let Some(last) = parts.last() {
             let needed = parts.iter().filter(|part| part.segment > state.segment);
             let needed = needed.map(|part| blocks_of(part, records)).sum();
-            self.core.segments.ensure(last.segment, needed)?;
+            self.core.segments.ensure(last.segment, needed, asker)?;
         }
         for (i, part) in parts.iter().enumerate() {
             let more = if i + 1 < parts.len() { flags::MORE } else { 0 };
@@ -297,7 +319,7 @@ impl Journal {
     ///
     /// # Errors
     /// [`Error::Misuse`] for an address beyond the head, [`Error::Poisoned`] for a block that was not durable when a
-    /// write failed, [`Error::Io`].
+    /// write failed, [`Error::Gone`] where the segment's file is not there any more, [`Error::Io`].
     pub fn read_block(&self, addr: BlockAddr, buf: &mut [u8; BLOCK_SIZE]) -> Result<(), Error> {
         self.read_blocks(addr, buf)
     }
@@ -409,12 +431,18 @@ impl Journal {
         } else {
             0
         };
+        let (archived_segments, archive_bytes) = self.core.segments.shelf.totals();
+        let growth = ready
+            .saturating_add(growth)
+            .saturating_sub(self.core.segments.reserve());
         Space {
-            free_blocks: rest.saturating_add(ready.saturating_add(growth).saturating_mul(blocks)),
+            free_blocks: rest.saturating_add(growth.saturating_mul(blocks)),
             used_bytes: before * layout.segment_size + u64::from(block) * BLOCK_SIZE as u64,
             capacity: self.core.segments.capacity(),
             segments: numbers.len() as u64,
             segment_size: layout.segment_size,
+            archived_segments,
+            archive_bytes,
         }
     }
 
@@ -570,14 +598,17 @@ fn clear_unfinished(disk: &Arc<dyn Disk>, layout: &Layout) -> Result<(), Error> 
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(Error::io("open", store_file::PATH, error)),
     }
-    let present = segments::list(&**disk, layout)?;
-    if present.is_empty() {
+    let listing = Listing::read(&**disk, layout)?;
+    if !listing.archives.is_empty() || listing.horizon.is_some() {
+        return exists("there are archives without a file STORE");
+    }
+    if listing.segments.is_empty() {
         return Ok(());
     }
-    if present != [1] {
+    if listing.segments != [1] {
         return exists("there are segments without a file STORE");
     }
-    let segments = Segments::new(Arc::clone(disk), *layout, true, None, &present);
+    let segments = Segments::new(Arc::clone(disk), *layout, true, None, &listing);
     let mut second = [0u8; BLOCK_SIZE];
     segments.read(1, 1, &mut second, false)?;
     let used = second.iter().any(|&byte| byte != 0);

@@ -7,6 +7,7 @@
 //! What must not come in here: events, volumes, clocks, randomness.
 
 mod address;
+mod archive;
 mod barrier;
 mod beside;
 mod block;
@@ -28,6 +29,7 @@ mod walk;
 mod writer;
 
 pub use address::{BlockAddr, ChainHash, MAX_ADDRESS, Start, StoreId, Ticket};
+pub use archive::{ArchiveError, Archived, CopyArchive, Moved, SegmentInfo, SegmentState};
 pub use beside::Durable;
 pub use block::{Block, Slab};
 pub use disk::{CallKind, Disk, DiskFile, FaultyDisk, FileDisk, MemoryDisk, SlowDisk};

@@ -52,9 +52,10 @@ impl Reader {
         Reader { core }
     }
 
-    /// Before the first frame.
+    /// Before the first frame that the store has: the very first, or the first behind its horizon, where older archives have
+    /// moved away ([`Journal::move_archives_before`](crate::Journal::move_archives_before)).
     pub fn origin(&self) -> Start {
-        Start::origin(self.core.layout.store)
+        self.core.segments.beginning()
     }
 
     /// The end of the last durable frame.
@@ -62,7 +63,7 @@ impl Reader {
         self.core.state().flushed_end
     }
 
-    /// The numbers of the segments, ascending.
+    /// The numbers of the segments whose files are there, ascending; not of those that only have an archive.
     pub fn segments(&self) -> Vec<u64> {
         self.core.segments.numbers()
     }
@@ -83,7 +84,7 @@ impl Reader {
         }
     }
 
-    /// The durable frames, newest first. After an error there are no more.
+    /// The durable frames, newest first, back to [`Reader::origin`]. After an error there are no more.
     pub fn frames_back(&self) -> FramesBack {
         let end = self.end();
         FramesBack {
@@ -105,7 +106,7 @@ impl Reader {
         let end = self.end();
         let beyond =
             start.number > end.number || (start.segment, start.block) > (end.segment, end.block);
-        let present = self.core.segments.numbers().contains(&start.segment);
+        let present = self.core.segments.has(start.segment);
         if beyond || !present || start.previous_block >= start.block {
             return Ok(false);
         }
@@ -147,8 +148,13 @@ impl Reader {
     /// Reads a frame's payload from its segment, never from what the journal still has in memory. `buf` is as long as it.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Gone`] where the segment's file was given back, and for an archived frame; [`Error::Io`].
     pub fn read_payload(&self, frame: &Frame, buf: &mut [u8]) -> Result<(), Error> {
+        if frame.archived {
+            return Err(Error::Gone {
+                segment: frame.segment,
+            });
+        }
         let first = frame.block + frame.header_blocks;
         self.core.segments.read(frame.segment, first, buf, false)
     }
@@ -156,7 +162,7 @@ impl Reader {
     /// Reads the payload of a frame and checks crc32, leaf and root; gives the blocks that fail.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Gone`] as for [`Reader::read_payload`], where the frame has payload; [`Error::Io`].
     pub fn check_payload(&self, frame: &Frame) -> Result<Vec<BadBlock>, Error> {
         let mut bad = Vec::new();
         if frame.payload_blocks == 0 {
@@ -206,6 +212,9 @@ impl Reader {
     }
 
     fn stray_in(&self, segment: u64, from: u32, stray: &mut Vec<(u64, u64)>) -> Result<(), Error> {
+        if !self.core.segments.in_file(segment) {
+            return Ok(());
+        }
         let mut bytes = vec![0u8; BLOCK_SIZE];
         for block in from..self.core.layout.blocks() {
             self.core.segments.read(segment, block, &mut bytes, false)?;
@@ -298,8 +307,7 @@ pub struct FramesBack {
 
 impl FramesBack {
     fn step(&mut self) -> Result<Option<Frame>, Error> {
-        let origin = Start::origin(self.core.layout.store);
-        if self.next.chain == origin.chain {
+        if self.next.chain == self.core.segments.beginning().chain {
             return Ok(None);
         }
         let (segment, block) = if self.next.previous_block == NO_BLOCK {

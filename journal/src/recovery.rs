@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::address::Start;
+use crate::archive::archive_path;
 use crate::disk::{Disk, Lock, LockError};
 use crate::error::{Error, VisitError};
 use crate::frame::{Frame, FrameError, Layout};
 use crate::journal::Journal;
 use crate::scan::{self, Behind};
-use crate::segments::{self, Segments};
+use crate::segments::{self, Listing, Segments};
 use crate::store_file::StoreFile;
 use crate::walk::{Stop, Walk, after, read_frame};
 use crate::writer::Core;
@@ -89,7 +90,7 @@ pub struct Damage {
     pub segment: u64,
     /// Its offset in the segment, in bytes.
     pub offset: u64,
-    /// The first number that cannot be read.
+    /// The first number that cannot be read; 0 where it is not known.
     pub first_number: u64,
     /// The last number known to have been durable; `first_number - 1` where only a frame without records is bad.
     pub last_number: u64,
@@ -114,14 +115,20 @@ impl fmt::Display for Damage {
             reason,
         } = self;
         if let Some(path) = self.missing_file() {
-            write!(f, "the journal is damaged: the file {path} is missing; ")?;
+            write!(f, "the journal is damaged: the file {path} is missing")?;
+        } else if let FrameError::Archive(reason) = reason {
+            let path = archive_path(*segment);
+            write!(f, "the journal is damaged: the archive {path} {reason}")?;
         } else {
             write!(
                 f,
-                "the journal is damaged at segment {segment}, offset {offset}: {reason}; "
+                "the journal is damaged at segment {segment}, offset {offset}: {reason}"
             )?;
         }
-        write!(f, "numbers {first_number} to {last_number} were durable")
+        if *first_number == 0 {
+            return Ok(());
+        }
+        write!(f, "; numbers {first_number} to {last_number} were durable")
     }
 }
 
@@ -182,15 +189,15 @@ impl Journal {
             store: store.store,
             segment_size: store.segment_size,
         };
-        let present = segments::list(&*disk, &layout)?;
+        let listing = Listing::read(&*disk, &layout)?;
         let segments = Segments::new(
             Arc::clone(&disk),
             layout,
             !read_only,
             store.capacity,
-            &present,
+            &listing,
         );
-        let start = options.start.unwrap_or(Start::origin(store.store));
+        let start = options.start.unwrap_or(segments.beginning());
         let mut recover = Recover {
             segments: &segments,
             layout,
@@ -275,7 +282,7 @@ impl Recover<'_> {
                 reason,
             })
         };
-        if !self.segments.numbers().contains(&start.segment) {
+        if !self.segments.has(start.segment) {
             return bad("the segment is missing".into());
         }
         if start.previous_block >= start.block {
@@ -295,10 +302,9 @@ impl Recover<'_> {
     }
 
     fn run(&mut self, start: Start) -> Result<Recovery, Error> {
-        let present: BTreeSet<u64> = self.segments.numbers().into_iter().collect();
         let mut walk = Walk::new(self.segments, self.layout, start);
         let mut stop = loop {
-            match walk.next(&|segment| present.contains(&segment))? {
+            match walk.next(&|segment| self.segments.has(segment))? {
                 Ok(frame) => {
                     if let Some(stop) = self.hold(frame)? {
                         break stop;
@@ -410,6 +416,10 @@ impl Recover<'_> {
 
     /// Whether the medium holds this frame, header and payload.
     fn check_on_medium(&self, frame: &Frame) -> Result<Result<(), FrameError>, Error> {
+        // Only what is durable is archived, and the chain has proven the core.
+        if frame.archived {
+            return Ok(Ok(()));
+        }
         let mut bytes =
             vec![0u8; (frame.header_blocks + frame.payload_blocks) as usize * BLOCK_SIZE];
         self.segments
@@ -440,12 +450,16 @@ impl Recover<'_> {
         if !is_nothing(stop.reason) {
             return stop;
         }
-        let there = |segment: u64| self.segments.numbers().contains(&segment);
+        let there = |segment: u64| self.segments.has(segment);
         let later = |segment: u64| behind.ends.iter().any(|&(found, _)| found > segment);
         let next = stop.segment + 1;
         let missing = if !there(stop.segment) {
             stop.segment
-        } else if !there(next) && (later(next) || stop.block == self.layout.blocks()) {
+        } else if !there(next)
+            && (later(next)
+                || stop.block == self.layout.blocks()
+                || self.segments.shelf.stands_in(stop.segment))
+        {
             next
         } else {
             return stop;
@@ -469,7 +483,10 @@ impl Recover<'_> {
             frames: self.frames,
             end,
         };
-        let lost = self.mark >= end.number || behind.later_epoch;
+        // A segment is archived once something behind it is durable.
+        let archived = self.segments.shelf.numbers();
+        let beyond = archived.last().is_some_and(|&last| last >= end.segment);
+        let lost = self.mark >= end.number || behind.later_epoch || beyond;
         // Creation flushes the first frame before it writes `STORE`.
         let headless = end == Start::origin(self.layout.store);
         if lost || headless {

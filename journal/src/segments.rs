@@ -11,6 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::BLOCK_SIZE;
+use crate::address::Start;
+use crate::archive::{Shelf, read_horizon};
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 use crate::frame::Layout;
@@ -29,20 +31,39 @@ pub(crate) fn path(segment: u64) -> String {
     format!("{DIR}/{segment:020}.seg")
 }
 
-/// The numbers of the segments that are there, ascending. Other names, and numbers out of bounds, are none of ours.
-pub(crate) fn list(disk: &dyn Disk, layout: &Layout) -> Result<Vec<u64>, Error> {
-    let names = disk
-        .list(DIR)
-        .map_err(|error| Error::io("list", DIR, error))?;
-    let mut numbers: Vec<u64> = names
-        .iter()
-        .filter_map(|name| name.strip_suffix(".seg"))
-        .filter(|digits| digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit()))
-        .filter_map(|digits| digits.parse().ok())
-        .filter(|&number| number >= 1 && number <= layout.last_segment())
-        .collect();
-    numbers.sort_unstable();
-    Ok(numbers)
+/// What lies in the directory of the segments.
+#[derive(Clone, Eq, PartialEq, Debug)]
+pub(crate) struct Listing {
+    /// The numbers of the segments whose files are there, ascending.
+    pub(crate) segments: Vec<u64>,
+    /// The numbers of those that have archives, ascending.
+    pub(crate) archives: Vec<u64>,
+    /// Where the events begin that the store still has; None: at the origin.
+    pub(crate) horizon: Option<Start>,
+}
+
+impl Listing {
+    /// Other names, and numbers out of bounds, are none of ours.
+    pub(crate) fn read(disk: &dyn Disk, layout: &Layout) -> Result<Listing, Error> {
+        let names = disk
+            .list(DIR)
+            .map_err(|error| Error::io("list", DIR, error))?;
+        let with = |suffix: &str| {
+            let digits = names.iter().filter_map(|name| name.strip_suffix(suffix));
+            let mut numbers: Vec<u64> = digits
+                .filter(|digits| digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()))
+                .filter_map(|digits| digits.parse().ok())
+                .filter(|&number| number >= 1 && number <= layout.last_segment())
+                .collect();
+            numbers.sort_unstable();
+            numbers
+        };
+        Ok(Listing {
+            segments: with(".seg"),
+            archives: with(".arc"),
+            horizon: read_horizon(disk, layout.store)?,
+        })
+    }
 }
 
 /// The segment files of a journal.
@@ -53,6 +74,8 @@ pub(crate) struct Segments {
     writable: bool,
     /// Another process writes.
     beside: bool,
+    /// What stands in for segments that were given back.
+    pub(crate) shelf: Shelf,
     open: Mutex<BTreeMap<u64, Arc<dyn DiskFile>>>,
     state: Mutex<State>,
     /// The highest segment that a frame has entered: nobody writes zeros there any more. Raised under the state's lock.
@@ -68,6 +91,31 @@ struct State {
     /// Being made by the thread.
     making: Option<u64>,
     capacity: Option<u64>,
+    horizon: Option<Start>,
+    /// Bytes of other files of the store, which count against its capacity.
+    other_bytes: u64,
+    /// Segments that must be left to make when ordinary work enters one.
+    reserve: u64,
+}
+
+/// Who asks for a segment.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub(crate) enum Asker {
+    /// Ordinary work leaves the reserve alone.
+    Ordinary,
+    /// What gives space back in the end, and may use the reserve for it.
+    Reclaim,
+}
+
+impl State {
+    /// How many more segments the capacity allows.
+    fn room(&self, segment_size: u64, archives: u64) -> u64 {
+        let Some(capacity) = self.capacity else {
+            return u64::MAX;
+        };
+        let others = archives.saturating_add(self.other_bytes);
+        (capacity.saturating_sub(others) / segment_size).saturating_sub(self.present.len() as u64)
+    }
 }
 
 impl Segments {
@@ -76,20 +124,25 @@ impl Segments {
         layout: Layout,
         writable: bool,
         capacity: Option<u64>,
-        present: &[u64],
+        listing: &Listing,
     ) -> Segments {
+        let present: BTreeSet<u64> = listing.segments.iter().copied().collect();
         Segments {
+            shelf: Shelf::new(Arc::clone(&disk), layout, &listing.archives, &present),
             disk,
             layout,
             writable,
             beside: false,
             open: Mutex::default(),
+            entered: AtomicU64::new(present.last().copied().unwrap_or(0)),
             state: Mutex::new(State {
-                present: present.iter().copied().collect(),
+                present,
                 making: None,
                 capacity,
+                horizon: listing.horizon,
+                other_bytes: 0,
+                reserve: 0,
             }),
-            entered: AtomicU64::new(present.last().copied().unwrap_or(0)),
             made: Condvar::new(),
             thread: Mutex::default(),
         }
@@ -100,11 +153,11 @@ impl Segments {
         disk: Arc<dyn Disk>,
         layout: Layout,
         capacity: Option<u64>,
-        present: &[u64],
+        listing: &Listing,
     ) -> Segments {
         Segments {
             beside: true,
-            ..Segments::new(disk, layout, false, capacity, present)
+            ..Segments::new(disk, layout, false, capacity, listing)
         }
     }
 
@@ -114,26 +167,84 @@ impl Segments {
 
     /// Looks again which segments there are: another process makes them.
     pub(crate) fn look_again(&self) -> Result<(), Error> {
-        let present = list(&*self.disk, &self.layout)?;
-        self.state().present = present.into_iter().collect();
+        let listing = Listing::read(&*self.disk, &self.layout)?;
+        let present: BTreeSet<u64> = listing.segments.iter().copied().collect();
+        // A file held open keeps its space, also when it has no name any more.
+        self.open_files()
+            .retain(|segment, _| present.contains(segment));
+        self.shelf.look_again(&listing.archives, &present);
+        let mut state = self.state();
+        state.present = present;
+        state.horizon = listing.horizon;
         Ok(())
     }
 
+    /// Whether the frames of a segment can be read, from its file or from its archive.
     pub(crate) fn has(&self, segment: u64) -> bool {
+        self.in_file(segment) || self.shelf.has(segment)
+    }
+
+    /// Whether a segment's file is there.
+    pub(crate) fn in_file(&self, segment: u64) -> bool {
         self.state().present.contains(&segment)
+    }
+
+    /// The segment before the first frame that the store still has: where reading begins.
+    pub(crate) fn beginning(&self) -> Start {
+        let horizon = self.state().horizon;
+        horizon.unwrap_or(Start::origin(self.layout.store))
+    }
+
+    pub(crate) fn set_beginning(&self, place: Start) {
+        self.state().horizon = Some(place);
+    }
+
+    pub(crate) fn set_other_bytes(&self, bytes: u64) {
+        self.state().other_bytes = bytes;
+    }
+
+    pub(crate) fn set_reserve(&self, segments: u64) {
+        self.state().reserve = segments;
+    }
+
+    /// Removes a segment's file, whose frames are read from its archive from now on. What holds the file open reads on.
+    pub(crate) fn give_back(&self, segment: u64) -> Result<(), Error> {
+        self.shelf.left_alone(segment);
+        let path = path(segment);
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &path, error));
+            }
+            _ => {}
+        }
+        self.open_files().remove(&segment);
+        self.state().present.remove(&segment);
+        self.sync_segments()
+    }
+
+    /// Makes the names of the directory durable.
+    pub(crate) fn sync_segments(&self) -> Result<(), Error> {
+        self.disk
+            .sync_dir(DIR)
+            .map_err(|error| Error::io("flush", DIR, error))
+    }
+
+    fn open_files(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<dyn DiskFile>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The segments whose files are there, ascending.
     pub(crate) fn numbers(&self) -> Vec<u64> {
         self.state().present.iter().copied().collect()
     }
 
     /// The file of a segment, for reading, and for writing where the journal may be written.
     pub(crate) fn file(&self, segment: u64) -> Result<Arc<dyn DiskFile>, Error> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open_files();
         if let Some(file) = open.get(&segment) {
             return Ok(Arc::clone(file));
         }
@@ -143,7 +254,10 @@ impl Segments {
         } else {
             self.disk.open_read(&path)
         };
-        let file = file.map_err(|error| Error::io("open", &path, error))?;
+        let file = file.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::Gone { segment },
+            _ => Error::io("open", &path, error),
+        })?;
         Self::keep(&mut open, segment, &file);
         Ok(file)
     }
@@ -158,17 +272,23 @@ impl Segments {
 
     /// How many more segments may be made.
     pub(crate) fn can_grow_by(&self) -> u64 {
+        let archives = self.shelf.totals().1;
         let state = self.state();
-        let size = self.layout.segment_size;
-        let by_capacity = match state.capacity {
-            Some(capacity) => (capacity / size).saturating_sub(state.present.len() as u64),
-            None => u64::MAX,
-        };
         let by_numbers = self.layout.last_segment() - state.present.last().copied().unwrap_or(0);
+        let by_capacity = state.room(self.layout.segment_size, archives);
         drop(state);
-        // A disk that does not say what is free is asked again when a segment is made.
-        let by_disk = self.disk.free_bytes().map_or(u64::MAX, |free| free / size);
-        by_capacity.min(by_numbers).min(by_disk)
+        by_capacity.min(by_numbers).min(self.disk_room())
+    }
+
+    /// Segments that the disk has room for. One that does not say is asked again when a segment is made.
+    fn disk_room(&self) -> u64 {
+        let size = self.layout.segment_size;
+        self.disk.free_bytes().map_or(u64::MAX, |free| free / size)
+    }
+
+    /// Segments that ordinary work leaves alone.
+    pub(crate) fn reserve(&self) -> u64 {
+        self.state().reserve
     }
 
     pub(crate) fn capacity(&self) -> Option<u64> {
@@ -176,11 +296,25 @@ impl Segments {
     }
 
     /// Makes sure that every segment up to `last` may be entered, and notes that they will be.
-    pub(crate) fn ensure(&self, last: u64, needed: u64) -> Result<(), Error> {
+    pub(crate) fn ensure(&self, last: u64, needed: u64, asker: Asker) -> Result<(), Error> {
         if last <= self.entered.load(Ordering::Acquire) {
             return Ok(());
         }
         let mut state = self.state();
+        if asker == Asker::Ordinary && state.reserve > 0 {
+            let highest = state.present.last().copied().unwrap_or(0);
+            let ready = state.present.range(last + 1..).count() as u64;
+            let made = last.saturating_sub(highest);
+            drop(state);
+            let left = (ready + self.can_grow_by()).saturating_sub(made);
+            state = self.state();
+            if left < state.reserve {
+                return Err(Error::NoSpace {
+                    needed,
+                    source: None,
+                });
+            }
+        }
         while state.making.is_some_and(|number| number <= last) {
             state = self
                 .made
@@ -198,9 +332,7 @@ impl Segments {
 
     fn make(&self, state: &mut State, segment: u64, needed: u64) -> Result<(), Error> {
         let size = self.layout.segment_size;
-        let over = state
-            .capacity
-            .is_some_and(|bytes| (state.present.len() as u64 + 1) * size > bytes);
+        let over = state.room(size, self.shelf.totals().1) == 0;
         if over || segment > self.layout.last_segment() {
             return Err(Error::NoSpace {
                 needed,
@@ -218,7 +350,7 @@ impl Segments {
                     other => other,
                 },
             )?;
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open_files();
         Self::keep(&mut open, segment, &file);
         state.present.insert(segment);
         Ok(())
@@ -232,10 +364,7 @@ impl Segments {
         }
         let segment = current + 1;
         let mut state = self.state();
-        let over = state
-            .capacity
-            .is_some_and(|bytes| (state.present.len() as u64 + 1) * size > bytes);
-        if over
+        if state.room(size, self.shelf.totals().1) <= state.reserve
             || state.making.is_some()
             || state.present.last().is_some_and(|&last| last >= segment)
         {
@@ -274,7 +403,7 @@ impl Segments {
         let mut state = self.state();
         match &made {
             Ok(file) => {
-                let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut open = self.open_files();
                 Self::keep(&mut open, segment, file);
                 state.present.insert(segment);
             }
@@ -348,10 +477,7 @@ impl Segments {
         let mut state = self.state();
         let doomed: Vec<u64> = state.present.range(last + 1..).rev().copied().collect();
         for &segment in &doomed {
-            self.open
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&segment);
+            self.open_files().remove(&segment);
             let path = path(segment);
             self.disk
                 .remove(&path)

@@ -1,7 +1,5 @@
 //! Following frames: from a place to the next frame, with all checks that tie it to the one before.
 
-use std::io;
-
 use crate::BLOCK_SIZE;
 use crate::address::Start;
 use crate::error::Error;
@@ -26,7 +24,7 @@ pub(crate) struct Stop {
     pub(crate) reason: FrameError,
 }
 
-/// Reads and checks the header at a place, whatever frame it is.
+/// Reads and checks the header at a place, whatever frame it is, from the segment's file or from its archive.
 pub(crate) fn read_frame(
     segments: &Segments,
     layout: &Layout,
@@ -37,11 +35,13 @@ pub(crate) fn read_frame(
     if block >= layout.blocks() {
         return Ok(Err(FrameError::Short));
     }
+    if segments.shelf.stands_in(segment) {
+        return segments.shelf.frame(segment, block);
+    }
     let mut header = vec![0u8; BLOCK_SIZE];
     match segments.read(segment, block, &mut header, direct) {
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Ok(Err(FrameError::Short));
-        }
+        // It may have been given back just now. Without an archive, nothing is there.
+        Err(Error::Gone { .. }) => return segments.shelf.frame(segment, block),
         other => other?,
     }
     let (header_blocks, _) = match shape(&header, block, layout) {

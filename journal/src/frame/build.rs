@@ -81,35 +81,24 @@ pub(crate) fn write_header(
         header[core_len + 16 * i..][..16].copy_from_slice(block.leaf());
     }
     let root = tree::root(&header[core_len..leaves_end]);
-    let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
-    put(core::AT_MAGIC, &core::MAGIC);
-    put(core::AT_VERSION, &core::VERSION.to_le_bytes());
-    put(core::AT_FLAGS, &frame.flags.to_le_bytes());
-    // Both are at most 512: placing saw to that.
-    put(
-        core::AT_HEADER_BLOCKS,
-        &(frame.header_blocks as u16).to_le_bytes(),
-    );
-    put(
-        core::AT_PAYLOAD_BLOCKS,
-        &(frame.blocks.len() as u16).to_le_bytes(),
-    );
-    put(core::AT_STORE, &layout.store.0);
-    put(core::AT_SEGMENT, &frame.segment.to_le_bytes());
-    put(core::AT_BLOCK, &frame.block.to_le_bytes());
-    put(core::AT_PREVIOUS_BLOCK, &frame.previous_block.to_le_bytes());
-    put(core::AT_FIRST, &frame.first.to_le_bytes());
-    put(core::AT_COUNT, &frame.count.to_le_bytes());
-    put(
-        core::AT_RECORDS_LEN,
-        &(frame.records.len() as u32).to_le_bytes(),
-    );
-    put(core::AT_FLUSHED, &flushed.to_le_bytes());
-    put(core::AT_EPOCH, &frame.epoch.to_le_bytes());
-    put(core::AT_TIME, &frame.time.to_le_bytes());
-    put(core::AT_PREVIOUS, &previous.0);
-    put(core::AT_ROOT, &root);
-    put(FIXED + 4 * frame.blocks.len(), &frame.records);
+    let fields = core::Fields {
+        flags: frame.flags,
+        // Both are at most 512: placing saw to that.
+        header_blocks: frame.header_blocks as u16,
+        payload_blocks: frame.blocks.len() as u16,
+        segment: frame.segment,
+        block: frame.block,
+        previous_block: frame.previous_block,
+        first: frame.first,
+        count: frame.count,
+        flushed,
+        epoch: frame.epoch,
+        time: frame.time,
+        previous: *previous,
+    };
+    fields.put(&layout.store, frame.records.len() as u32, &root, header);
+    let records_at = FIXED + 4 * frame.blocks.len();
+    header[records_at..records_at + frame.records.len()].copy_from_slice(&frame.records);
     let chain = previous.next(&header[..core_len]);
     let crc_at = header.len() - TRAILER;
     let crc = crc32fast::hash(&header[..crc_at]);

@@ -5,7 +5,7 @@
 //! header: core | leaves (16·P) | zeros | crc32 of everything before (last 4 bytes of the last header block)
 //! ```
 
-use crate::address::{BlockAddr, MAX_ADDRESS, StoreId};
+use crate::address::{BlockAddr, ChainHash, MAX_ADDRESS, StoreId};
 use crate::{BLOCK_SIZE, varint};
 
 pub(crate) const MAGIC: [u8; 8] = *b"STRANDF\0";
@@ -46,6 +46,47 @@ pub(crate) mod flags {
     /// First frame of an open-epoch.
     pub(crate) const EPOCH: u16 = 4;
     pub(crate) const ALL: u16 = 7;
+}
+
+/// The fixed part of a core, but for what is constant, and what is known only when the records are.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Fields {
+    pub(crate) flags: u16,
+    pub(crate) header_blocks: u16,
+    pub(crate) payload_blocks: u16,
+    pub(crate) segment: u64,
+    pub(crate) block: u32,
+    pub(crate) previous_block: u32,
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    pub(crate) flushed: u64,
+    pub(crate) epoch: u64,
+    pub(crate) time: u64,
+    pub(crate) previous: ChainHash,
+}
+
+impl Fields {
+    /// Writes the fixed part to the front of `out`.
+    pub(crate) fn put(&self, store: &StoreId, records_len: u32, root: &[u8; 32], out: &mut [u8]) {
+        let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+        put(AT_MAGIC, &MAGIC);
+        put(AT_VERSION, &VERSION.to_le_bytes());
+        put(AT_FLAGS, &self.flags.to_le_bytes());
+        put(AT_HEADER_BLOCKS, &self.header_blocks.to_le_bytes());
+        put(AT_PAYLOAD_BLOCKS, &self.payload_blocks.to_le_bytes());
+        put(AT_STORE, &store.0);
+        put(AT_SEGMENT, &self.segment.to_le_bytes());
+        put(AT_BLOCK, &self.block.to_le_bytes());
+        put(AT_PREVIOUS_BLOCK, &self.previous_block.to_le_bytes());
+        put(AT_FIRST, &self.first.to_le_bytes());
+        put(AT_COUNT, &self.count.to_le_bytes());
+        put(AT_RECORDS_LEN, &records_len.to_le_bytes());
+        put(AT_FLUSHED, &self.flushed.to_le_bytes());
+        put(AT_EPOCH, &self.epoch.to_le_bytes());
+        put(AT_TIME, &self.time.to_le_bytes());
+        put(AT_PREVIOUS, &self.previous.0);
+        put(AT_ROOT, root);
+    }
 }
 
 /// Header bytes of a frame with so many payload blocks and bytes of records.

@@ -4,7 +4,7 @@
 //! a disk.
 
 mod build;
-mod core;
+pub(crate) mod core;
 mod parse;
 
 pub(crate) use build::{Placed, write_header};

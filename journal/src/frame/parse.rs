@@ -2,6 +2,7 @@
 
 use super::core::{self, FIXED, Layout, TRAILER, flags};
 use crate::address::{BlockAddr, ChainHash};
+use crate::archive::ArchiveError;
 use crate::block::is_blank;
 use crate::{BLOCK_SIZE, MAX_FRAME_BLOCKS, MAX_RECORD_BYTES, MAX_RECORD_PAYLOAD, tree, varint};
 
@@ -69,6 +70,9 @@ pub enum FrameError {
     /// A run beyond its limit.
     #[error("a command without end")]
     RunTooLong,
+    /// The archive that stands in for the segment's file is no good.
+    #[error("its archive {0}")]
+    Archive(ArchiveError),
 }
 
 /// A frame's header, checked. The payload is not here.
@@ -109,8 +113,11 @@ pub struct Frame {
     pub chain: ChainHash,
     /// Root of the hash tree over the payload blocks; zeros if there are none.
     pub root: [u8; 32],
+    /// It was read from an archive: its core is here, its leaves and its payload are gone.
+    pub archived: bool,
     layout: Layout,
     records_len: usize,
+    /// The header blocks; of an archived frame, the core alone.
     header: Vec<u8>,
 }
 
@@ -166,6 +173,22 @@ pub(crate) fn shape(
     Ok((header, payload))
 }
 
+/// Whether a core is one of this store and this place; gives the length of its records.
+fn check_place(
+    core: &[u8],
+    segment: u64,
+    block: u32,
+    layout: &Layout,
+) -> Result<usize, FrameError> {
+    if core[core::AT_STORE..core::AT_STORE + 16] != layout.store.0 {
+        return Err(FrameError::Store);
+    }
+    if u64_at(core, core::AT_SEGMENT) != segment || u32_at(core, core::AT_BLOCK) != block {
+        return Err(FrameError::Position);
+    }
+    Ok(u32_at(core, core::AT_RECORDS_LEN) as usize)
+}
+
 impl Frame {
     /// Checks a whole header that was read at `segment`, `block`. `header` has exactly the header blocks that [`shape`]
     /// found.
@@ -183,14 +206,7 @@ impl Frame {
         if crc32fast::hash(&header[..crc_at]) != u32_at(&header, crc_at) {
             return Err(FrameError::Checksum);
         }
-        if header[core::AT_STORE..core::AT_STORE + 16] != layout.store.0 {
-            return Err(FrameError::Store);
-        }
-        if u64_at(&header, core::AT_SEGMENT) != segment || u32_at(&header, core::AT_BLOCK) != block
-        {
-            return Err(FrameError::Position);
-        }
-        let records_len = u32_at(&header, core::AT_RECORDS_LEN) as usize;
+        let records_len = check_place(&header, segment, block, layout)?;
         let core_len = FIXED + 4 * payload_blocks as usize + records_len;
         let leaves_end = core_len + 16 * payload_blocks as usize;
         if leaves_end > crc_at {
@@ -199,13 +215,40 @@ impl Frame {
         if !is_blank(&header[leaves_end..crc_at]) {
             return Err(FrameError::NotZero);
         }
+        Frame::read(header, core_len, layout)
+    }
+
+    /// Checks a core that stood at `segment`, `block` once.
+    pub(crate) fn from_core(
+        core: Vec<u8>,
+        segment: u64,
+        block: u32,
+        layout: &Layout,
+    ) -> Result<Frame, FrameError> {
+        let (header_blocks, payload_blocks) = shape(&core, block, layout)?;
+        let records_len = check_place(&core, segment, block, layout)?;
+        let core_len = FIXED + 4 * payload_blocks as usize + records_len;
+        let room = core::header_fits(header_blocks, payload_blocks, records_len);
+        if core.len() != core_len || !room {
+            return Err(FrameError::Lengths);
+        }
+        let frame = Frame::read(core, core_len, layout)?;
+        Ok(Frame {
+            archived: true,
+            ..frame
+        })
+    }
+
+    /// Reads the fields of a core, whose lengths are right, from the front of `header`.
+    fn read(header: Vec<u8>, core_len: usize, layout: &Layout) -> Result<Frame, FrameError> {
         let bits = u16_at(&header, core::AT_FLAGS);
         let previous = ChainHash(array(&header, core::AT_PREVIOUS).unwrap_or_default());
+        let payload_blocks = u32::from(u16_at(&header, core::AT_PAYLOAD_BLOCKS));
         let mut frame = Frame {
-            segment,
-            block,
+            segment: u64_at(&header, core::AT_SEGMENT),
+            block: u32_at(&header, core::AT_BLOCK),
             previous_block: u32_at(&header, core::AT_PREVIOUS_BLOCK),
-            header_blocks,
+            header_blocks: u32::from(u16_at(&header, core::AT_HEADER_BLOCKS)),
             payload_blocks,
             first: u64_at(&header, core::AT_FIRST),
             count: u32_at(&header, core::AT_COUNT),
@@ -219,8 +262,9 @@ impl Frame {
             previous,
             chain: previous.next(&header[..core_len]),
             root: array(&header, core::AT_ROOT).unwrap_or_default(),
+            archived: false,
             layout: *layout,
-            records_len,
+            records_len: core_len - FIXED - 4 * payload_blocks as usize,
             header,
         };
         frame.check_fields(bits)?;
@@ -304,11 +348,24 @@ impl Frame {
 
     /// The crc32 of each payload block.
     pub fn crcs(&self) -> Crcs<'_> {
-        Crcs(&self.header[FIXED..FIXED + 4 * self.payload_blocks as usize])
+        Crcs(self.crc_bytes())
     }
 
-    /// The leaves of the hash tree: 16 bytes for each payload block.
+    /// Those, as they stand in the core.
+    pub(crate) fn crc_bytes(&self) -> &[u8] {
+        &self.header[FIXED..FIXED + 4 * self.payload_blocks as usize]
+    }
+
+    /// The flag bits.
+    pub(crate) fn flags(&self) -> u16 {
+        u16_at(&self.header, core::AT_FLAGS)
+    }
+
+    /// The leaves of the hash tree: 16 bytes for each payload block; none where the frame is archived.
     pub fn leaves(&self) -> &[u8] {
+        if self.archived {
+            return &[];
+        }
         let start = FIXED + 4 * self.payload_blocks as usize + self.records_len;
         &self.header[start..start + 16 * self.payload_blocks as usize]
     }
@@ -318,14 +375,14 @@ impl Frame {
         &self.header[..FIXED + 4 * self.payload_blocks as usize + self.records_len]
     }
 
-    /// All header blocks as they lie on disk.
+    /// All header blocks as they lie on disk; of an archived frame, the core.
     pub fn header(&self) -> &[u8] {
         &self.header
     }
 
-    /// Whether the leaves have the root that the core names.
+    /// Whether the leaves have the root that the core names. Of an archived frame there are none, and nothing speaks against it.
     pub fn root_matches(&self) -> bool {
-        tree::root(self.leaves()) == self.root
+        self.archived || tree::root(self.leaves()) == self.root
     }
 }
 

@@ -1,0 +1,330 @@
+//! A segment's later life: archived once it is sealed, given back once its blocks are dead or moved, its archive moved away
+//! when nobody wants its events here any more. Nothing here holds a lock that a writer waits for while the disk works.
+
+use std::io;
+use std::sync::{MutexGuard, PoisonError};
+
+use super::file::{Builder, path};
+use super::{ArchiveError, horizon};
+use crate::BLOCK_SIZE;
+use crate::address::{ChainHash, Start};
+use crate::error::Error;
+use crate::frame::FrameError;
+use crate::journal::Journal;
+use crate::recovery::Damage;
+use crate::segments::no_space;
+use crate::walk::read_frame;
+
+/// What a segment is at the moment.
+#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
+pub enum SegmentState {
+    /// Its file is gone, its archive has its events.
+    Archived,
+    /// Behind it something is durable: nothing is written here any more.
+    Sealed,
+    /// The journal's end lies here, or what is being written does.
+    Head,
+    /// Made ahead, and not entered.
+    Spare,
+}
+
+/// One segment.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct SegmentInfo {
+    /// Its number, from 1.
+    pub number: u64,
+    /// What it is.
+    pub state: SegmentState,
+    /// Bytes that its file takes; 0 where it has none.
+    pub file_bytes: u64,
+    /// Bytes of its archive; 0 where it has none.
+    pub archive_bytes: u64,
+}
+
+/// What an archive holds.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub struct Archived {
+    /// Bytes of the archive.
+    pub bytes: u64,
+    /// Records in it.
+    pub events: u64,
+}
+
+/// Archives that moved away.
+#[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
+pub struct Moved {
+    /// How many.
+    pub archives: u64,
+    /// Bytes of them together.
+    pub bytes: u64,
+}
+
+/// Takes the name and the bytes of an archive that is about to be removed, and keeps them.
+pub type CopyArchive<'a> = dyn FnMut(&str, &[u8]) -> io::Result<()> + 'a;
+
+impl Journal {
+    /// The segments, ascending: those with a file, and those with an archive only. Reads no frames; the first call asks the
+    /// disk for the sizes of the archives.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        let (durable, placed) = {
+            let state = self.core.state();
+            (state.flushed_end.segment, state.segment)
+        };
+        let segments = &self.core.segments;
+        let with_file = segments.numbers();
+        let mut infos: Vec<SegmentInfo> = with_file
+            .iter()
+            .map(|&number| SegmentInfo {
+                number,
+                state: if number < durable {
+                    SegmentState::Sealed
+                } else if number <= placed {
+                    SegmentState::Head
+                } else {
+                    SegmentState::Spare
+                },
+                file_bytes: self.core.layout.segment_size,
+                archive_bytes: segments.shelf.size(number),
+            })
+            .collect();
+        let alone = segments.shelf.numbers().into_iter();
+        let alone = alone.filter(|number| with_file.binary_search(number).is_err());
+        infos.extend(alone.map(|number| SegmentInfo {
+            number,
+            state: SegmentState::Archived,
+            file_bytes: 0,
+            archive_bytes: segments.shelf.size(number),
+        }));
+        infos.sort_unstable_by_key(|info| info.number);
+        infos
+    }
+
+    /// Says how many bytes other files of the store take: they count against its capacity. 0 until it is said.
+    pub fn set_other_bytes(&self, bytes: u64) {
+        self.core.segments.set_other_bytes(bytes);
+    }
+
+    /// How many segments [`Journal::place`] leaves untouched when it enters one, for [`Journal::place_from_reserve`]. 0 until
+    /// it is said.
+    pub fn set_reserve_segments(&self, segments: u64) {
+        self.core.segments.set_reserve(segments);
+    }
+
+    fn upkeep(&self) -> Result<MutexGuard<'_, ()>, Error> {
+        self.writable(&self.core.state())?;
+        Ok(self.upkeep.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Writes the archive of a sealed segment, durably: the cores of all its frames, proven by the chain. Where a good one is
+    /// there already, it stays. A segment before the horizon needs none: its events have moved away.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for a segment that is not sealed; [`Error::Damaged`] where its frames cannot be read;
+    /// [`Error::NoSpace`], [`Error::Io`]: nothing was changed. [`Error::ReadOnly`], [`Error::Poisoned`].
+    pub fn archive(&self, segment: u64) -> Result<Archived, Error> {
+        let _alone = self.upkeep()?;
+        if self.is_before_horizon(segment) {
+            return Ok(Archived {
+                bytes: 0,
+                events: 0,
+            });
+        }
+        self.archive_sealed(segment)
+    }
+
+    fn archive_sealed(&self, segment: u64) -> Result<Archived, Error> {
+        let after = self.chain_after(segment)?;
+        if let Ok(archived) = self.check_archive(segment, after)? {
+            return Ok(archived);
+        }
+        let segments = &self.core.segments;
+        if !segments.in_file(segment) {
+            return Err(Error::Gone { segment });
+        }
+        let (bytes, events) = self.build_archive(segment, after)?;
+        let path = path(segment);
+        self.disk().write_small(&path, &bytes).map_err(|error| {
+            // What is left of it would be overwritten by the next try; a full disk wants it back now.
+            match self.disk().remove(&format!("{path}.tmp")) {
+                Err(second) if second.kind() != io::ErrorKind::NotFound => {
+                    tracing::debug!(%second, "cannot remove the unfinished {path}");
+                }
+                _ => {}
+            }
+            no_space("write", &path, 1, error)
+        })?;
+        let archived = Archived {
+            bytes: bytes.len() as u64,
+            events,
+        };
+        segments.shelf.added(segment, archived.bytes);
+        Ok(archived)
+    }
+
+    /// The bytes of a segment's archive, and how many records it holds.
+    fn build_archive(&self, segment: u64, after: ChainHash) -> Result<(Vec<u8>, u64), Error> {
+        let layout = &self.core.layout;
+        let mut builder = Builder::default();
+        let (mut block, mut chain) = (0, None);
+        while chain != Some(after) {
+            let frame = read_frame(&self.core.segments, layout, segment, block, false)?;
+            let frame = frame.and_then(|frame| match chain {
+                Some(before) if frame.previous != before => Err(FrameError::Chain),
+                _ => Ok(frame),
+            });
+            let frame = frame.map_err(|reason| damaged(segment, block, reason))?;
+            (block, chain) = (frame.end_block(), Some(frame.chain));
+            builder.push(frame)?;
+        }
+        builder.finish(layout, segment)
+    }
+
+    fn is_before_horizon(&self, segment: u64) -> bool {
+        segment > 0 && segment < self.core.segments.beginning().segment
+    }
+
+    /// Gives the space of an archived segment back: reads its archive once more, and if it proves itself, removes the file.
+    /// Whoever has the file open reads on; others get [`Error::Gone`]. Gives the bytes freed, 0 where it was done before.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for a segment that is not sealed, or has no archive; [`Error::Damaged`] where the archive is not good:
+    /// the segment stays. [`Error::ReadOnly`], [`Error::Poisoned`], [`Error::Io`].
+    pub fn release(&self, segment: u64) -> Result<u64, Error> {
+        let _alone = self.upkeep()?;
+        let segments = &self.core.segments;
+        if !self.is_before_horizon(segment) {
+            let after = self.chain_after(segment)?;
+            if !segments.shelf.has(segment) {
+                return Err(Error::Misuse(format!("segment {segment} has no archive")));
+            }
+            self.check_archive(segment, after)?
+                .map_err(|reason| damaged(segment, 0, FrameError::Archive(reason)))?;
+        }
+        if !segments.in_file(segment) {
+            // A crash may have come between the removal and its flush.
+            segments.sync_segments()?;
+            return Ok(0);
+        }
+        segments.give_back(segment)?;
+        Ok(self.core.layout.segment_size)
+    }
+
+    /// The chain hash behind a segment's last frame, as the first frame of the next segment names it.
+    fn chain_after(&self, segment: u64) -> Result<ChainHash, Error> {
+        let end = self.core.state().flushed_end;
+        if segment == 0 || segment >= end.segment {
+            return Err(Error::Misuse(format!("segment {segment} is not sealed")));
+        }
+        let next = read_frame(
+            &self.core.segments,
+            &self.core.layout,
+            segment + 1,
+            0,
+            false,
+        )?;
+        Ok(next
+            .map_err(|reason| damaged(segment + 1, 0, reason))?
+            .previous)
+    }
+
+    /// Reads a whole archive, and compares the chain hash behind it.
+    fn check_archive(
+        &self,
+        segment: u64,
+        after: ChainHash,
+    ) -> Result<Result<Archived, ArchiveError>, Error> {
+        let open = match self.core.segments.shelf.fresh(segment)? {
+            Some(Ok(open)) => open,
+            Some(Err(reason)) => return Ok(Err(reason)),
+            None => return Ok(Err(ArchiveError::Length)),
+        };
+        if open.head.chain_after != after {
+            return Ok(Err(ArchiveError::Chain));
+        }
+        let archived = Archived {
+            bytes: open.head.len,
+            events: open.head.count,
+        };
+        let checked = open.check(&self.core.layout)?;
+        Ok(checked.map(|()| archived))
+    }
+
+    /// Moves the archives of all segments before the one that `place` names out of the store. First `copy`, if there is one, gets
+    /// the name and the bytes of each, also of segments whose file is still there; then the store's horizon is set to `place`,
+    /// durably; then the archives are removed. From then on [`Reader::origin`](crate::Reader::origin) is `place`, and an opening
+    /// without a start begins there: the caller keeps a base state for it. Segment files stay, for the blocks in them.
+    ///
+    /// # Errors
+    /// [`Error::BadStart`] where `place` is not a durable place of this journal, or lies before the horizon;
+    /// [`Error::Damaged`] where an archive to be copied is not good; [`Error::Io`] also where `copy` fails: nothing was removed.
+    /// [`Error::NoSpace`], [`Error::ReadOnly`], [`Error::Poisoned`].
+    pub fn move_archives_before(
+        &self,
+        place: &Start,
+        copy: Option<&mut CopyArchive<'_>>,
+    ) -> Result<Moved, Error> {
+        let _alone = self.upkeep()?;
+        let reader = self.reader();
+        let segments = &self.core.segments;
+        if place.number < reader.origin().number || !reader.holds(place)? {
+            return Err(Error::BadStart {
+                segment: place.segment,
+                block: place.block,
+                reason: "it is no durable place behind the horizon".into(),
+            });
+        }
+        if let Some(copy) = copy {
+            // What lies before the old horizon was copied then.
+            for segment in reader.origin().segment..place.segment {
+                self.copy_archive(segment, copy)?;
+            }
+        }
+        let doomed = segments.shelf.numbers().into_iter();
+        let doomed = doomed.filter(|&number| number < place.segment);
+        if *place != reader.origin() {
+            horizon::write(&**self.disk(), self.core.layout.store, place)?;
+            segments.set_beginning(*place);
+        }
+        let mut moved = Moved::default();
+        for segment in doomed {
+            let path = path(segment);
+            let bytes = segments.shelf.size(segment);
+            // Not read from here any more, whether or not the removal succeeds.
+            segments.shelf.removed(segment);
+            match self.disk().remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &path, error));
+                }
+                _ => {}
+            }
+            moved.archives += 1;
+            moved.bytes += bytes;
+        }
+        segments.sync_segments()?;
+        Ok(moved)
+    }
+
+    fn copy_archive(&self, segment: u64, copy: &mut CopyArchive<'_>) -> Result<(), Error> {
+        self.archive_sealed(segment)?;
+        let path = path(segment);
+        // A checked archive is not larger than its segment.
+        let limit = self.core.layout.segment_size.saturating_mul(2);
+        let bytes = self
+            .disk()
+            .read_small(&path, limit)
+            .map_err(|error| Error::io("read", &path, error))?;
+        let name = path.rsplit('/').next().unwrap_or(&path);
+        copy(name, &bytes).map_err(|error| Error::io("copy", &path, error))
+    }
+}
+
+fn damaged(segment: u64, block: u32, reason: FrameError) -> Error {
+    Error::Damaged(Damage {
+        segment,
+        offset: u64::from(block) * BLOCK_SIZE as u64,
+        first_number: 0,
+        last_number: 0,
+        reason,
+    })
+}
