@@ -2,8 +2,11 @@
 
 use crate::event::{Actor, Bytes, NewBody, SetAttributes, Shift, Source};
 use crate::ids::{CheckpointId, Ino, Seq, VolumeId};
+use crate::in_use::InUse;
 use crate::last_verify::BadVersion;
 use crate::quota::Quota;
+use crate::schedule::Schedule;
+use crate::space::{GiveUp, Retention};
 use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +26,8 @@ pub struct Request<'a> {
     pub owner: Option<u32>,
     /// Versions known to be bad, in journal order: what maps them is no target.
     pub bad: &'a [BadVersion],
+    /// What live use holds.
+    pub in_use: &'a InUse,
     /// What is asked.
     pub command: Command,
 }
@@ -336,6 +341,56 @@ pub enum Command {
         /// The movements.
         shifts: Vec<Shift>,
     },
+    /// Copies versions elsewhere; the payload holds them.
+    Relocate {
+        /// Runs of birth addresses, at most [`crate::MAX_RELOCATED`] versions together.
+        births: Vec<(u64, u32)>,
+    },
+    /// Gives back space whose survivors were copied elsewhere.
+    ReclaimSegments {
+        /// Runs of addresses, at most [`crate::MAX_RECLAIMED`].
+        ranges: Vec<(u64, u32)>,
+    },
+    /// Sets how far back a volume can be viewed.
+    RetentionSet {
+        /// The volume.
+        volume: VolumeId,
+        /// From now on.
+        retention: Retention,
+    },
+    /// Moves the history windows of all volumes on.
+    ReleaseHistory {
+        /// The first position that can still be viewed.
+        before: Seq,
+    },
+    /// Gives up one checkpoint for good.
+    CheckpointGiveUp {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// Why.
+        cause: GiveUp,
+    },
+    /// Gives up the checkpoint that is the next to go when the store is full.
+    GiveWay,
+    /// Sets when checkpoints are taken of a volume, and which are kept; `None`: no more.
+    ScheduleSet {
+        /// The volume.
+        volume: VolumeId,
+        /// From now on.
+        schedule: Option<Schedule>,
+    },
+    /// Records that earlier events have been moved out of the store.
+    MoveArchive {
+        /// The first event that is still there.
+        before: Seq,
+        /// The chain hash of the frame before it.
+        chain: [u8; 32],
+    },
+    /// Sets how many bytes archived events may take.
+    AuditSet {
+        /// From now on; `None`: as many as there are.
+        keep: Option<u64>,
+    },
     /// Records a digest.
     RecordDigest {
         /// The position.
@@ -379,6 +434,10 @@ impl Command {
                 | Command::CheckpointFlag { .. }
                 | Command::CheckpointConvert { .. }
                 | Command::QuotaSet { .. }
+                | Command::RetentionSet { .. }
+                | Command::CheckpointGiveUp { .. }
+                | Command::ScheduleSet { .. }
+                | Command::AuditSet { .. }
                 | Command::Rollback { .. }
                 | Command::RollbackAll { .. }
                 | Command::RollbackFiles { .. }

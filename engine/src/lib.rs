@@ -18,6 +18,7 @@ mod evolve;
 pub mod fold;
 mod ids;
 mod images;
+pub mod in_use;
 pub mod last_verify;
 mod name;
 pub mod numbers;
@@ -26,6 +27,8 @@ mod queue;
 pub mod quota;
 pub mod radix;
 mod refusal;
+pub mod schedule;
+pub mod space;
 mod state;
 pub mod statefile;
 mod store;
@@ -40,20 +43,26 @@ pub use decide::{BULK_BLOCKS, decide, permitted};
 pub use error::Error;
 pub use event::{
     Actor, Bytes, Cause, Event, Grade, MAX_EVENT_BLOCKS, MAX_MEMBERS, MAX_PATHS, MAX_RANGES,
-    MAX_SHIFTS, MAX_TEXT, MAX_XATTR_VALUE, NewBody, Placed, Range, SetAttributes, Shift, Source,
+    MAX_RECLAIMED, MAX_RELOCATED, MAX_SHIFTS, MAX_TEXT, MAX_XATTR_VALUE, NewBody, Placed, Range,
+    SetAttributes, Shift, Source,
 };
 pub use evolve::evolve;
 pub use ids::{ActorId, CheckpointId, EventTime, Ino, Seq, VolumeId};
 pub use images::Images;
+pub use in_use::{InUse, Swapped, Writer, swapped};
 pub use name::{MAX_FILE_NAME, MAX_OBJECT_NAME, MAX_SYMLINK, check_file_name, check_user_name};
 pub use queue::Queue;
 pub use quota::{Limit, Quota};
 pub use refusal::{Kind, Refusal};
+pub use schedule::{Keep, Schedule};
+pub use space::{GiveUp, Places, Retention};
 pub use state::{
-    BlockMap, Body, Change, Checkpoint, FileBody, Fileset, Image, Inode, Ledger, Names, Origin,
-    Pending, Place, Roots, Spread, State, UNDO_DEPTH, Volume, What, Xattrs,
+    BlockMap, Body, Change, Checkpoint, FileBody, Fileset, Image, Inode, LONGEST_PAUSE, Ledger,
+    Names, Origin, Pending, Place, Roots, Spread, State, UNDO_DEPTH, Volume, What, Xattrs,
 };
-pub use store::{Done, FileReader, InitOptions, OpenOptions, Opening, Step, Store, Trail};
+pub use store::{
+    Done, FileReader, InitOptions, Lease, LeaseInfo, OpenOptions, Opening, Step, Store, Trail,
+};
 pub use views::Views;
 
 pub use strand_journal::{Access, Block, Durable, StoreId, Ticket};

@@ -8,6 +8,8 @@ use crate::images::Images;
 use crate::queue::Queue;
 use crate::quota::Quota;
 use crate::radix::Radix;
+use crate::schedule::Schedule;
+use crate::space::{Places, Retention};
 use imbl::{OrdMap, OrdSet};
 use std::ops;
 use std::sync::Arc;
@@ -15,6 +17,10 @@ use strand_journal::BlockAddr;
 
 /// How many administrative changes can be undone. What falls out of it (removed volumes and checkpoints among it) is forgotten.
 pub const UNDO_DEPTH: usize = 64;
+
+/// The most that a pause between two events adds to [`State::elapsed`], in ns: one hour. A clock that was set forward while the store was closed makes nothing
+/// older than that.
+pub const LONGEST_PAUSE: u64 = 3_600_000_000_000;
 
 /// A file's blocks: logical block index to version.
 pub type BlockMap = Radix<BlockRef>;
@@ -66,6 +72,14 @@ pub struct State {
     pub digest: Option<(Seq, u128)>,
     /// Set by the first event.
     pub created: Option<EventTime>,
+    /// Where versions lie that were moved, and what space was given back.
+    pub places: Places,
+    /// Time that passed between the events, in ns: a pause counts as [`LONGEST_PAUSE`] at most, and a jump of the clock not at all.
+    pub elapsed: u64,
+    /// The first event that is still in the store; 0: all are.
+    pub horizon: Seq,
+    /// How many bytes archived events may take.
+    pub audit: Option<u64>,
 }
 
 /// One POSIX file tree with its checkpoints.
@@ -97,6 +111,12 @@ pub struct Volume {
     pub changed: EventTime,
     /// What its checkpoints may own together.
     pub quota: Quota,
+    /// How far back it can be viewed.
+    pub retention: Retention,
+    /// The first position that can be viewed: its creation, or where its history window begins.
+    pub history: Seq,
+    /// When checkpoints are taken of it, and which are kept.
+    pub schedule: Option<Schedule>,
 }
 
 /// What a clone started from.
@@ -470,6 +490,13 @@ impl Volume {
             live: self.live.clone(),
             images: self.images.clone(),
         }
+    }
+
+    /// Says whether anything is set of its history window: it is not as it was made.
+    pub(crate) fn has_window(&self) -> bool {
+        self.retention != Retention::default()
+            || self.history != self.created
+            || self.schedule.is_some()
     }
 
     /// Says whether its ledgers wait for a count.

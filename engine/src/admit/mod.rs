@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod files;
+mod space;
 
 use crate::damage::Damage;
 use crate::event::{Event, MAX_TEXT, Placed};
@@ -38,7 +39,11 @@ fn judge(state: &State, placed: &Placed<'_>, views: &Views) -> Admitted {
         "its time does not follow the one before",
     )?;
     require(
-        placed.crcs.is_empty() || matches!(placed.event, Event::Written { .. }),
+        placed.crcs.is_empty()
+            || matches!(
+                placed.event,
+                Event::Written { .. } | Event::Relocated { .. }
+            ),
         "it carries blocks that its kind does not have",
     )?;
     let introduced =
@@ -90,6 +95,14 @@ fn judge(state: &State, placed: &Placed<'_>, views: &Views) -> Admitted {
         | Event::XattrSet { .. }
         | Event::XattrRemoved { .. }
         | Event::FileRestored { .. } => files::admit(state, placed, views),
+        Event::Relocated { .. }
+        | Event::SegmentsReclaimed { .. }
+        | Event::RetentionSet { .. }
+        | Event::HistoryReleased { .. }
+        | Event::CheckpointGivenUp { .. }
+        | Event::ScheduleSet { .. }
+        | Event::ArchiveMoved { .. }
+        | Event::AuditSet { .. } => space::admit(state, placed),
         _ => checkpoints::admit(state, placed, views),
     }
 }

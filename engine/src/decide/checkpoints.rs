@@ -172,7 +172,7 @@ pub(super) fn remove_events(state: &State, found: &Checkpoint) -> Result<Vec<Eve
     Ok(events)
 }
 
-fn held(found: &Checkpoint, what: &str) -> Refusal {
+pub(super) fn held(found: &Checkpoint, what: &str) -> Refusal {
     Refusal::new(Kind::NotAllowed, format!("cannot {what} {}", found.name))
         .why(format!("checkpoint {} is held", found.name))
         .next(format!("strand checkpoint release {}", found.name))

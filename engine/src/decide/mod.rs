@@ -4,9 +4,11 @@ mod checkpoints;
 mod content;
 mod damaged;
 mod files;
+mod in_use;
 mod quota;
 mod restore;
 mod rollback;
+mod space;
 mod undo;
 mod volumes;
 
@@ -48,6 +50,7 @@ pub fn decide(state: &State, request: &Request<'_>, views: &Views) -> Result<Vec
     let decided = quota::within(state, request, views, events.first(), decided)?;
     few_wait(state, &decided)?;
     damaged::refuse_bad(state, request, views, &decided)?;
+    in_use::refuse_busy(state, request, &decided)?;
     if decided.is_empty() {
         return Ok(decided); // nothing to do is nothing to record
     }
@@ -87,6 +90,15 @@ fn judge(state: &State, request: &Request<'_>, views: &Views) -> Result<Vec<Even
             quota,
             below_use,
         } => quota::set(volume(state, *id)?, *quota, *below_use),
+        Command::Relocate { .. }
+        | Command::ReclaimSegments { .. }
+        | Command::RetentionSet { .. }
+        | Command::ReleaseHistory { .. }
+        | Command::CheckpointGiveUp { .. }
+        | Command::GiveWay
+        | Command::ScheduleSet { .. }
+        | Command::MoveArchive { .. }
+        | Command::AuditSet { .. } => space::judge(state, request),
         Command::Rollback { .. } | Command::RollbackAll { .. } | Command::RollbackFiles { .. } => {
             rollback::judge(state, request, views)
         }
@@ -177,9 +189,21 @@ fn enough_room(request: &Request<'_>) -> Result<(), Refusal> {
     let (need, keep) = match &request.command {
         Command::CheckpointRemove { .. }
         | Command::CheckpointConvert { .. }
+        | Command::CheckpointGiveUp { .. }
+        | Command::GiveWay
+        | Command::ReleaseHistory { .. }
+        | Command::ReclaimSegments { .. }
         | Command::VolumeRemove { .. }
         | Command::Settle { .. }
         | Command::DropOrphan { .. } => (1, 0),
+        // What is copied is given back with its segment: space for it is set aside by whoever reclaims.
+        Command::Relocate { births } => {
+            let data = births
+                .iter()
+                .map(|(_, count)| u64::from(*count))
+                .sum::<u64>();
+            (data + data / 128 + 2, 0)
+        }
         Command::RecordDigest { .. }
         | Command::RecordClockJump { .. }
         | Command::RecordRefused { .. } => (1, reserve / 2),

@@ -3,12 +3,14 @@
 //! Only everyday work is held to the hard limit. Rollbacks, removals and the like move ownership too, in bulk and counted afterwards: they are never
 //! refused, and what they exceed is put right by the next everyday command that passes anything.
 
-use super::judge;
+use super::in_use::holder;
+use super::{is_auto_before, judge};
 use crate::block::BLOCK;
 use crate::command::{Command, Request};
 use crate::event::{Cause, Event, MAX_SHIFTS, Placed, Shift};
 use crate::evolve::evolve;
 use crate::ids::{ActorId, CheckpointId, Seq, VolumeId};
+use crate::in_use::InUse;
 use crate::owner::settle;
 use crate::quota::{Limit, Quota, usage};
 use crate::refusal::{Kind, Refusal};
@@ -16,9 +18,6 @@ use crate::state::{Checkpoint, State, Volume};
 use crate::views::Views;
 use std::sync::Arc;
 use strand_journal::{BlockAddr, Crcs};
-
-/// The names of the program's own images of what was before a rollback: they give way first.
-const SAFETY_IMAGES: &str = "auto-before-";
 
 /// Sets limits, or switches them on and off.
 pub(super) fn set(volume: &Volume, quota: Quota, below_use: bool) -> Result<Vec<Event>, Refusal> {
@@ -151,6 +150,7 @@ pub(super) fn within(
     }
     let mut work = Work {
         id,
+        in_use: request.in_use,
         state: state.clone(),
         events: Vec::new(),
     };
@@ -175,7 +175,7 @@ pub(super) fn within(
             return Ok(work.events);
         }
         // What would be needed after somebody gave way.
-        let ask = |work: &Work| {
+        let ask = |work: &Work<'_>| {
             let blocks = judge(&work.state, request, views).map_or(None, |events| passed(&events));
             work.owned().saturating_add(blocks.unwrap_or(0))
         };
@@ -212,13 +212,14 @@ fn full(volume: &Volume, quota: Quota) -> Refusal {
 }
 
 /// A state in which checkpoints give way, event by event, before the command is judged again.
-struct Work {
+struct Work<'a> {
     id: VolumeId,
+    in_use: &'a InUse,
     state: State,
     events: Vec<Event>,
 }
 
-impl Work {
+impl Work<'_> {
     fn volume(&self) -> Option<&Arc<Volume>> {
         self.state.volume(self.id)
     }
@@ -273,7 +274,7 @@ impl Work {
 
     /// Gives up one removable checkpoint, the first in the order that helps by going: safety images before others, the oldest first. One without data
     /// never helps.
-    fn drop_one(&mut self, need: u64, ask: &dyn Fn(&Work) -> u64) -> bool {
+    fn drop_one(&mut self, need: u64, ask: &dyn Fn(&Work<'_>) -> u64) -> bool {
         let Some(volume) = self.volume() else {
             return false;
         };
@@ -281,10 +282,10 @@ impl Work {
             .images
             .data_newest_first()
             .filter_map(|(id, _)| self.state.checkpoints.get(&id))
-            .filter(|c| c.removable && !c.held)
+            .filter(|c| c.removable && !c.held && holder(self.in_use, c.id).is_none())
             .cloned()
             .collect();
-        removable.sort_by_key(|c| (!c.name.starts_with(SAFETY_IMAGES), c.id));
+        removable.sort_by_key(|c| (!is_auto_before(&c.name), c.id));
         for found in removable {
             let mut trial = self.trial();
             let mut own = 0;
@@ -311,11 +312,14 @@ impl Work {
     }
 
     /// Makes an image nodata: the newest that nobody holds and that helps by it, or just the newest where none helps alone.
-    fn convert_one(&mut self, need: u64, ask: &dyn Fn(&Work) -> u64) -> bool {
+    fn convert_one(&mut self, need: u64, ask: &dyn Fn(&Work<'_>) -> u64) -> bool {
         let Some(volume) = self.volume() else {
             return false;
         };
-        let held = |id: &CheckpointId| self.state.checkpoints.get(id).is_none_or(|c| c.held);
+        let held = |id: &CheckpointId| {
+            let held = self.state.checkpoints.get(id).is_none_or(|c| c.held);
+            held || holder(self.in_use, *id).is_some()
+        };
         let newest_first: Vec<CheckpointId> = volume
             .images
             .data_newest_first()
@@ -352,6 +356,7 @@ impl Work {
     fn trial(&self) -> Self {
         Self {
             id: self.id,
+            in_use: self.in_use,
             state: self.state.clone(),
             events: Vec::new(),
         }

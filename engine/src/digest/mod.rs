@@ -89,6 +89,11 @@ pub fn digest(state: &State, cache: &mut DigestCache) -> u128 {
         .removed_checkpoints
         .values()
         .for_each(|gone| checkpoint(gone, true));
+    // Where versions lie is no content: a copy elsewhere is the same version.
+    let ages = (state.horizon, state.audit);
+    if ages != (0, None) {
+        sum = sum.wrapping_add(pass.entries.small(Kind::Ages, &ages));
+    }
     for change in &state.changes {
         sum = sum.wrapping_add(pass.entries.small(Kind::Change, &change_record(change)));
     }
@@ -225,10 +230,16 @@ impl Pass {
             Kind::Volume,
             &(removed, volume.id, &*volume.name, times, trees),
         );
-        if volume.quota == Quota::default() {
-            return entry;
+        let mut sum = entry;
+        if volume.quota != Quota::default() {
+            let quota = (removed, volume.id, volume.quota);
+            sum = sum.wrapping_add(entries.small(Kind::Quota, &quota));
         }
-        entry.wrapping_add(entries.small(Kind::Quota, &(removed, volume.id, volume.quota)))
+        if volume.has_window() {
+            let set = (volume.retention, volume.history, &volume.schedule);
+            sum = sum.wrapping_add(entries.small(Kind::Window, &(removed, volume.id, set)));
+        }
+        sum
     }
 
     fn image(

@@ -29,6 +29,8 @@ pub(super) enum Kind {
     Spread,
     Nodata,
     Quota,
+    Window,
+    Ages,
 }
 
 /// Makes entries, and counts them.

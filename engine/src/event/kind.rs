@@ -50,6 +50,14 @@ impl Event {
             Event::QuotaSet { .. } => "quota-set",
             Event::QuotaReached { .. } => "quota-reached",
             Event::CheckpointDropped { .. } => "checkpoint-dropped",
+            Event::Relocated { .. } => "relocated",
+            Event::SegmentsReclaimed { .. } => "segments-reclaimed",
+            Event::RetentionSet { .. } => "retention-set",
+            Event::HistoryReleased { .. } => "history-released",
+            Event::CheckpointGivenUp { .. } => "checkpoint-given-up",
+            Event::ScheduleSet { .. } => "schedule-set",
+            Event::ArchiveMoved { .. } => "archive-moved",
+            Event::AuditSet { .. } => "audit-set",
         }
     }
 }

@@ -6,12 +6,15 @@
 mod actor;
 mod kind;
 mod parts;
+mod touch;
 
 pub use actor::{Actor, Grade};
 pub use parts::{Cause, NewBody, Range, SetAttributes, Shift, Source};
 
 use crate::ids::{ActorId, CheckpointId, EventTime, Ino, Seq, VolumeId};
 use crate::quota::{Limit, Quota};
+use crate::schedule::Schedule;
+use crate::space::{GiveUp, Retention};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use strand_journal::{BlockAddr, Crcs};
@@ -30,6 +33,11 @@ pub const MAX_EVENT_BLOCKS: u64 = 65_536;
 pub const MAX_MEMBERS: usize = 1024;
 /// The most paths that one file rollback names.
 pub const MAX_PATHS: usize = 256;
+
+/// The most address ranges that one [`Event::SegmentsReclaimed`] names.
+pub const MAX_RECLAIMED: usize = 1024;
+/// The most versions that one [`Event::Relocated`] moves: it carries each of them.
+pub const MAX_RELOCATED: u64 = strand_journal::MAX_RECORD_PAYLOAD as u64;
 
 /// Bytes that several owners share: file names, link targets, attribute values.
 pub type Bytes = Arc<[u8]>;
@@ -451,6 +459,56 @@ pub enum Event {
         checkpoint: CheckpointId,
         /// The volume whose quota it gave way to.
         volume: VolumeId,
+    },
+    /// Versions are copied elsewhere: the payload blocks hold them, in order. They stay the versions they are, by the address of their birth.
+    Relocated {
+        /// Runs of birth addresses: the first of each and how many; as many together as there are payload blocks.
+        births: Vec<(u64, u32)>,
+    },
+    /// Space is given back. What lay there and was not [`Event::Relocated`] away is gone for good.
+    SegmentsReclaimed {
+        /// Runs of addresses: the first of each and how many, ascending.
+        ranges: Vec<(u64, u32)>,
+    },
+    /// How far back a volume can be viewed.
+    RetentionSet {
+        /// The volume.
+        volume: VolumeId,
+        /// From now on.
+        retention: Retention,
+    },
+    /// The history window moved on: earlier positions of a volume cannot be viewed any more, but for its checkpoints, and earlier changes not be undone.
+    HistoryReleased {
+        /// The volume.
+        volume: VolumeId,
+        /// The first position that still can.
+        before: Seq,
+    },
+    /// A checkpoint is gone for good: undo does not bring it back.
+    CheckpointGivenUp {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// Why.
+        cause: GiveUp,
+    },
+    /// Checkpoints of a volume are taken and thinned out by a schedule, or no more.
+    ScheduleSet {
+        /// The volume.
+        volume: VolumeId,
+        /// From now on.
+        schedule: Option<Schedule>,
+    },
+    /// Earlier events are in the store no more; a base state stands for them.
+    ArchiveMoved {
+        /// The first event that is still there.
+        before: Seq,
+        /// The chain hash of the frame before it.
+        chain: [u8; 32],
+    },
+    /// How many bytes the archived events of the store may take; older ones go then.
+    AuditSet {
+        /// From now on; `None`: as many as there are.
+        keep: Option<u64>,
     },
 }
 

@@ -7,6 +7,7 @@ use crate::ids::{CheckpointId, VolumeId};
 use crate::images::Images;
 use crate::queue::Queue;
 use crate::quota::Quota;
+use crate::space::Retention;
 use crate::state::{Checkpoint, Fileset, Image, Ledger, Origin, Pending, State, Volume, What};
 use crate::views::{Views, without_orphans};
 use imbl::OrdMap;
@@ -269,19 +270,7 @@ fn on_checkpoint(state: &mut State, placed: &Placed<'_>) {
             push_change(state, placed.seq, removed.volumes.clone(), what);
             state.removed_checkpoints.insert(*checkpoint, removed);
         }
-        Event::CheckpointDropped { checkpoint, .. } => {
-            let Some(gone) = state.checkpoints.remove(checkpoint) else {
-                return;
-            };
-            state.checkpoint_names.remove(&gone.name);
-            for id in &gone.volumes {
-                with_volume(state, *id, |v| {
-                    if v.images.remove(*checkpoint).is_some() {
-                        close_scope(v, |_| true);
-                    }
-                });
-            }
-        }
+        Event::CheckpointDropped { checkpoint, .. } => drop_checkpoint(state, *checkpoint),
         Event::QuotaSet { volume, quota } => {
             with_volume(state, *volume, |v| v.quota = *quota);
         }
@@ -348,6 +337,21 @@ fn on_checkpoint(state: &mut State, placed: &Placed<'_>) {
     }
 }
 
+/// A checkpoint goes for good.
+pub(super) fn drop_checkpoint(state: &mut State, checkpoint: CheckpointId) {
+    let Some(gone) = state.checkpoints.remove(&checkpoint) else {
+        return;
+    };
+    state.checkpoint_names.remove(&gone.name);
+    for id in &gone.volumes {
+        with_volume(state, *id, |v| {
+            if v.images.remove(checkpoint).is_some() {
+                close_scope(v, |_| true);
+            }
+        });
+    }
+}
+
 fn flags(state: &mut State, id: CheckpointId, change: impl FnOnce(&mut Checkpoint)) {
     if let Some(checkpoint) = state.checkpoints.get_mut(&id) {
         change(Arc::make_mut(checkpoint));
@@ -379,6 +383,9 @@ fn add_volume(
         generation: 0,
         changed: placed.time,
         quota: Quota::default(),
+        retention: Retention::default(),
+        history: placed.seq,
+        schedule: None,
     };
     state.volumes.insert(id, Arc::new(volume));
 }

@@ -49,7 +49,7 @@ pub(super) fn evolve(state: &mut State, placed: &Placed<'_>, views: &Views) {
             });
         }
         event => {
-            if let Some(id) = volume_of(event) {
+            if let Some(id) = event.volume() {
                 with_volume(state, id, |volume| {
                     volume.changed = placed.time;
                     in_volume(volume, placed, now);
@@ -57,26 +57,6 @@ pub(super) fn evolve(state: &mut State, placed: &Placed<'_>, views: &Views) {
                 });
             }
         }
-    }
-}
-
-/// The volume a file event names.
-fn volume_of(event: &Event) -> Option<crate::ids::VolumeId> {
-    match event {
-        Event::Linked { volume, .. }
-        | Event::Unlinked { volume, .. }
-        | Event::Renamed { volume, .. }
-        | Event::Exchanged { volume, .. }
-        | Event::OrphanDropped { volume, .. }
-        | Event::Written { volume, .. }
-        | Event::Punched { volume, .. }
-        | Event::Truncated { volume, .. }
-        | Event::Preallocated { volume, .. }
-        | Event::Shared { volume, .. }
-        | Event::AttributesSet { volume, .. }
-        | Event::XattrSet { volume, .. }
-        | Event::XattrRemoved { volume, .. } => Some(*volume),
-        _ => None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod files;
+mod space;
 
 pub(crate) use files::{restorable, restore_changes};
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 /// Folds one admitted event into the state. Never reads a clock, never fails.
 pub fn evolve(state: &mut State, placed: &Placed<'_>, views: &Views) {
+    space::pass_time(state, placed);
     state.seq = placed.seq;
     state.time = placed.time;
     match placed.event {
@@ -47,6 +49,14 @@ pub fn evolve(state: &mut State, placed: &Placed<'_>, views: &Views) {
         | Event::CheckpointConverted { .. }
         | Event::CheckpointDropped { .. }
         | Event::QuotaSet { .. } => checkpoints::evolve(state, placed, views),
+        Event::Relocated { .. }
+        | Event::SegmentsReclaimed { .. }
+        | Event::RetentionSet { .. }
+        | Event::HistoryReleased { .. }
+        | Event::CheckpointGivenUp { .. }
+        | Event::ScheduleSet { .. }
+        | Event::ArchiveMoved { .. }
+        | Event::AuditSet { .. } => space::evolve(state, placed),
         _ => files::evolve(state, placed, views),
     }
     if placed.last {

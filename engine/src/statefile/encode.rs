@@ -24,6 +24,9 @@ struct Listed {
 /// About how many images fit one record.
 const IMAGES_IN_PART: usize = PART_BYTES / 32;
 
+/// About how many pairs of addresses fit one record.
+const PAIRS_IN_PART: usize = PART_BYTES / 12;
+
 /// Writes a state.
 pub(super) struct Encoder<'d> {
     shared: Shared<'d>,
@@ -78,6 +81,7 @@ impl<'d> Encoder<'d> {
         for change in &state.changes {
             self.shared.record(&Record::Change(change_record(change)))?;
         }
+        self.space(state)?;
         self.shared.record(&Record::Counters(CountersRecord {
             seq: state.seq,
             time: state.time,
@@ -153,13 +157,47 @@ impl<'d> Encoder<'d> {
             generation: volume.generation,
             changed: volume.changed,
         }))?;
-        if volume.quota == Quota::default() {
+        if volume.quota != Quota::default() {
+            self.shared.record(&Record::Quota {
+                volume: volume.id.0,
+                removed,
+                quota: volume.quota,
+            })?;
+        }
+        if !volume.has_window() {
             return Ok(());
         }
-        self.shared.record(&Record::Quota {
+        self.shared.record(&Record::Window {
             volume: volume.id.0,
             removed,
-            quota: volume.quota,
+            retention: volume.retention,
+            history: volume.history,
+            schedule: volume.schedule.clone(),
+        })
+    }
+
+    /// Where versions lie, and how much time has passed.
+    fn space(&mut self, state: &State) -> io::Result<()> {
+        let mut moved = state.places.moved.iter().map(|(birth, at)| (birth, *at));
+        loop {
+            let versions: Vec<(u64, u64)> = moved.by_ref().take(PAIRS_IN_PART).collect();
+            if versions.is_empty() {
+                break;
+            }
+            self.shared.record(&Record::Moved { versions })?;
+        }
+        let mut reclaimed = state.places.reclaimed.iter().map(|(a, b)| (*a, *b));
+        loop {
+            let ranges: Vec<(u64, u64)> = reclaimed.by_ref().take(PAIRS_IN_PART).collect();
+            if ranges.is_empty() {
+                break;
+            }
+            self.shared.record(&Record::Reclaimed { ranges })?;
+        }
+        self.shared.record(&Record::Ages {
+            elapsed: state.elapsed,
+            horizon: state.horizon,
+            audit: state.audit,
         })
     }
 

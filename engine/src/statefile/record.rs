@@ -8,6 +8,8 @@
 use crate::event::{Actor, Cause, Source};
 use crate::quota::Quota;
 use crate::radix::{DumpedRoot, NodeId};
+use crate::schedule::Schedule;
+use crate::space::Retention;
 use crate::state::Ledger;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -93,6 +95,24 @@ pub(super) enum Record<'a> {
         volume: u32,
         removed: bool,
         quota: Quota,
+    },
+    /// What else is set of a volume that stands before it.
+    Window {
+        volume: u32,
+        removed: bool,
+        retention: Retention,
+        history: u64,
+        schedule: Option<Schedule>,
+    },
+    /// Versions that were moved, ascending over all such records: birth and present address.
+    Moved { versions: Vec<(u64, u64)> },
+    /// Address ranges that were given back, ascending over all such records: first and one past the last.
+    Reclaimed { ranges: Vec<(u64, u64)> },
+    /// Elapsed time and the audit horizon.
+    Ages {
+        elapsed: u64,
+        horizon: u64,
+        audit: Option<u64>,
     },
 }
 

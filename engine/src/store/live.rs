@@ -1,12 +1,13 @@
 //! What live use needs of a store besides commands: glances at a volume that copy nothing, and commands cut into their steps, so that a
 //! mount can hold its users off while trees are swapped, and no longer.
 
-use super::{Done, Store, remember_refusal};
+use super::{Done, Store};
 use crate::command::{Command, Request};
 use crate::decide::decide;
 use crate::error::Error;
 use crate::event::{Actor, Event};
 use crate::ids::{Ino, VolumeId};
+use crate::in_use::InUse;
 use crate::refusal::{Kind, Refusal};
 use crate::state::{Fileset, Volume};
 use crate::views::Views;
@@ -80,6 +81,7 @@ impl Store {
             open: &inner.open,
             owner: self.owner,
             bad: &bad,
+            in_use: &self.in_use(),
             command,
         };
         Ok(decide(&inner.state, &request, views)?)
@@ -98,9 +100,24 @@ impl Store {
         self.submit_views(actor, command, &[], views)
     }
 
-    /// Remembers that an administrative command was refused for a reason that only live use knows; recorded as other refusals are.
-    pub fn note_refusal(&self, refusal: &Refusal) {
-        remember_refusal(&mut self.lock(), refusal);
+    /// As [`Store::submit_prepared`], in live use: with what is mounted and who writes.
+    ///
+    /// # Errors
+    /// As [`Store::submit`]; [`Kind::Busy`] where that stands in the way.
+    pub fn submit_live(
+        &self,
+        actor: &Actor,
+        command: Command,
+        views: &Views,
+        live: InUse,
+    ) -> Result<Done, Error> {
+        let in_use = InUse {
+            held: self.in_use().held.clone(),
+            ..live
+        };
+        let mut inner = self.lock();
+        self.before_command(&mut inner)?;
+        self.execute_plain(&mut inner, actor, command, &[], views, &in_use)
     }
 
     /// The last step of [`Store::run`]: durable.

@@ -8,6 +8,7 @@ mod beside;
 mod content;
 mod fitting;
 mod history;
+mod leases;
 mod live;
 mod open;
 mod read;
@@ -15,6 +16,7 @@ mod room;
 mod verified;
 
 pub use beside::{Step, Trail};
+pub use leases::{Lease, LeaseInfo};
 pub use open::{InitOptions, OpenOptions, Opening};
 pub use read::FileReader;
 
@@ -28,6 +30,7 @@ use crate::event::{Actor, Event, Placed};
 use crate::evolve::evolve;
 use crate::fold::encode;
 use crate::ids::{ActorId, EventTime, Ino, Seq, VolumeId};
+use crate::in_use::InUse;
 use crate::last_verify::BadVersion;
 use crate::refusal::{Kind, Refusal};
 use crate::state::State;
@@ -72,6 +75,7 @@ pub struct Store {
     settled_elsewhere: AtomicBool,
     /// Versions known to be bad; read at the first need.
     bad: Mutex<Option<Arc<[BadVersion]>>>,
+    leases: Arc<leases::Leases>,
 }
 
 impl std::fmt::Debug for Store {
@@ -200,6 +204,11 @@ impl Store {
         self.execute(&mut inner, actor, command, payload, views)
     }
 
+    /// What is in use: what is leased, as far as the caller knows no more.
+    fn in_use(&self) -> Arc<InUse> {
+        self.leases.in_use(self.clock.monotonic())
+    }
+
     /// Waits until everything up to a ticket is durable.
     ///
     /// # Errors
@@ -324,6 +333,12 @@ impl Store {
         payload: &[Block],
         views: &Views,
     ) -> Result<Done, Error> {
+        self.before_command(inner)?;
+        self.execute_plain(inner, actor, command, payload, views, &self.in_use())
+    }
+
+    /// Whether anything can be commanded at all; and the bookkeeping that rides along.
+    fn before_command(&self, inner: &mut Inner) -> Result<(), Error> {
         if self.options.access == Access::ReadOnly {
             return Err(Refusal::new(Kind::ReadOnly, "the store is open for reading only").into());
         }
@@ -333,10 +348,9 @@ impl Store {
             .and_then(|()| self.place_refusals(inner, false))
         {
             // No room for bookkeeping says nothing about the command.
-            Err(error) if error.kind() == Kind::NoSpace => {}
-            other => other?,
+            Err(error) if error.kind() == Kind::NoSpace => Ok(()),
+            other => other,
         }
-        self.execute_plain(inner, actor, command, payload, views)
     }
 
     /// Free blocks, less what headers and the ends of small segments take of them.
@@ -370,6 +384,7 @@ impl Store {
         command: Command,
         payload: &[Block],
         views: &Views,
+        in_use: &InUse,
     ) -> Result<Done, Error> {
         let command = fitting::fitted(command, &self.journal);
         let needed = payload.len() as u64 + 8;
@@ -392,6 +407,7 @@ impl Store {
             open: &inner.open,
             owner: self.owner,
             bad: &bad,
+            in_use,
             command,
         };
         let events = match decide(&inner.state, &request, views) {
@@ -458,7 +474,7 @@ impl Store {
         let mut records = Vec::with_capacity(events.len());
         let (mut start, mut rest, mut lengths) = (0, payload, runs.iter());
         for (i, event) in events.iter().enumerate() {
-            let count = if matches!(event, Event::Written { .. }) {
+            let count = if matches!(event, Event::Written { .. } | Event::Relocated { .. }) {
                 lengths.next().copied().unwrap_or(0)
             } else {
                 0
@@ -519,6 +535,12 @@ impl Store {
         })
     }
 
+    /// Bookkeeping of the program's own.
+    fn execute_own(&self, inner: &mut Inner, command: Command) -> Result<Done, Error> {
+        let (actor, views) = (Actor::program(), Views::none());
+        self.execute_plain(inner, &actor, command, &[], &views, &InUse::nothing())
+    }
+
     /// A jump of the wall clock against elapsed time is an event of its own, before the command that noticed it.
     fn note_clock_jump(&self, inner: &mut Inner) -> Result<(), Error> {
         let (wall, elapsed) = (self.clock.wall(), self.clock.monotonic());
@@ -535,7 +557,7 @@ impl Store {
                 expected,
                 found: wall,
             };
-            self.execute_plain(inner, &Actor::program(), command, &[], &Views::none())?;
+            self.execute_own(inner, command)?;
         }
         Ok(())
     }
@@ -569,7 +591,7 @@ impl Store {
                 message,
                 count,
             };
-            self.execute_plain(inner, &Actor::program(), command, &[], &Views::none())?;
+            self.execute_own(inner, command)?;
         }
         Ok(())
     }
@@ -598,6 +620,9 @@ fn payload_runs(command: &Command) -> Vec<usize> {
             .filter_map(|r| usize::try_from(r.count).ok())
             .collect(),
         Command::Truncate { tail: true, .. } => vec![1],
+        Command::Relocate { births } => {
+            vec![births.iter().map(|(_, count)| *count as usize).sum()]
+        }
         _ => Vec::new(),
     }
 }

@@ -256,6 +256,7 @@ impl Store {
             unsettled: AtomicU64::new(waiting),
             settled_elsewhere: std::sync::atomic::AtomicBool::new(false),
             bad: Mutex::default(),
+            leases: Arc::default(),
         }
     }
 

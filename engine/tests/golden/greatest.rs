@@ -1,7 +1,8 @@
 //! The largest events there can be.
 
+use strand_engine::schedule::MAX_KEEPS;
 use strand_engine::*;
-use strand_journal::MAX_RECORD_BYTES;
+use strand_journal::{MAX_ADDRESS, MAX_RECORD_BYTES};
 
 /// The event of every kind that takes the most bytes, in the order of the kinds.
 pub(crate) fn greatest() -> Vec<Event> {
@@ -253,5 +254,46 @@ pub(crate) fn greatest() -> Vec<Event> {
             owned: u64::MAX,
         },
         Event::CheckpointDropped { checkpoint, volume },
+        Event::Relocated {
+            births: vec![(MAX_ADDRESS - 1, 1); MAX_RELOCATED as usize],
+        },
+        Event::SegmentsReclaimed {
+            ranges: vec![(MAX_ADDRESS - 1, 1 << 18); MAX_RECLAIMED],
+        },
+        Event::RetentionSet {
+            volume,
+            retention: Retention {
+                age: Some(u64::MAX),
+                bytes: Some(u64::MAX),
+            },
+        },
+        Event::HistoryReleased {
+            volume,
+            before: seq,
+        },
+        Event::CheckpointGivenUp {
+            checkpoint,
+            cause: GiveUp::Asked,
+        },
+        Event::ScheduleSet {
+            volume,
+            schedule: Some(Schedule {
+                every: u64::MAX,
+                keep: vec![
+                    Keep {
+                        age: u64::MAX,
+                        every: u64::MAX,
+                    };
+                    MAX_KEEPS
+                ],
+            }),
+        },
+        Event::ArchiveMoved {
+            before: seq,
+            chain: [0xff; 32],
+        },
+        Event::AuditSet {
+            keep: Some(u64::MAX),
+        },
     ]
 }

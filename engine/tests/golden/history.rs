@@ -242,6 +242,7 @@ fn play() -> Script {
     script.clock.jump_to(BEGIN + 3_600_000_000_000);
     script.write(data, 0, 0x55, 10);
     life_of_checkpoints(&script, data, before);
+    space(&script, data);
     store.sync().unwrap();
     script
 }
@@ -276,6 +277,59 @@ fn life_of_checkpoints(script: &Script, data: Ino, old: CheckpointId) {
         nomount: None,
     });
     script.write(data, 0, 0x77, 4096);
+}
+
+/// What is moved, given back and forgotten. Told, not done: the segment itself stays where it is.
+fn space(script: &Script, data: Ino) {
+    let (store, volume) = (&script.store, script.volume);
+    script.run(Command::RetentionSet {
+        volume,
+        retention: Retention {
+            age: Some(3_600_000_000_000),
+            bytes: None,
+        },
+    });
+    let schedule = Schedule {
+        every: 900_000_000_000,
+        keep: vec![Keep {
+            age: 14_400_000_000_000,
+            every: 0,
+        }],
+    };
+    script.run(Command::ScheduleSet {
+        volume,
+        schedule: Some(schedule),
+    });
+    script.run(Command::AuditSet {
+        keep: Some(1 << 20),
+    });
+    let thinned = script.checkpoint("thinned");
+    script.run(Command::CheckpointGiveUp {
+        checkpoint: thinned,
+        cause: GiveUp::Asked,
+    });
+    let own = |command, payload: &[Block]| {
+        store
+            .submit_with(&Actor::program(), command, payload)
+            .unwrap()
+    };
+    let before = store.state().boundary;
+    own(Command::ReleaseHistory { before }, &[]);
+    let place = Place {
+        ino: data,
+        block: 0,
+    };
+    let version = store.live(volume).unwrap().version(place).unwrap();
+    let births = vec![(version.addr().0, 1)];
+    own(
+        Command::Relocate { births },
+        &[Block::from_slice(&[0x77; 4096])],
+    );
+    let blocks = store.journal().blocks_per_segment();
+    let ranges = vec![(u64::from(blocks), blocks)];
+    own(Command::ReclaimSegments { ranges }, &[]);
+    let chain = [7; 32];
+    own(Command::MoveArchive { before, chain }, &[]);
 }
 
 /// Every kind of inode, and what happens to names and contents without a checkpoint.

@@ -437,6 +437,67 @@ pub(crate) fn samples() -> Vec<Event> {
             owned: 1 << 40,
         },
         Event::CheckpointDropped { checkpoint, volume },
+        Event::Relocated {
+            births: vec![(16_390, 3), (40_000, 1)],
+        },
+        Event::SegmentsReclaimed {
+            ranges: vec![(16_384, 16_384), (49_152, 16_384)],
+        },
+        Event::RetentionSet {
+            volume,
+            retention: Retention::default(),
+        },
+        Event::RetentionSet {
+            volume,
+            retention: Retention {
+                age: Some(86_400_000_000_000),
+                bytes: Some(10 << 30),
+            },
+        },
+        Event::HistoryReleased {
+            volume,
+            before: 48_211,
+        },
+        Event::CheckpointGivenUp {
+            checkpoint,
+            cause: GiveUp::Capacity,
+        },
+        Event::CheckpointGivenUp {
+            checkpoint,
+            cause: GiveUp::Schedule,
+        },
+        Event::CheckpointGivenUp {
+            checkpoint,
+            cause: GiveUp::Asked,
+        },
+        Event::ScheduleSet {
+            volume,
+            schedule: None,
+        },
+        Event::ScheduleSet {
+            volume,
+            schedule: Some(Schedule {
+                every: 900_000_000_000,
+                keep: vec![
+                    Keep {
+                        age: 14_400_000_000_000,
+                        every: 0,
+                    },
+                    Keep {
+                        age: 172_800_000_000_000,
+                        every: 3_600_000_000_000,
+                    },
+                ],
+            }),
+        },
+        Event::ArchiveMoved {
+            before: 1_000_000,
+            chain: [0xab; 32],
+        },
+        Event::AuditSet { keep: None },
+        Event::AuditSet {
+            keep: Some(1 << 30),
+        },
     ]);
     all
 }

@@ -132,8 +132,8 @@ impl Events {
     }
 
     fn row(&mut self, logged: &Logged) -> EventRow {
-        let volume = touch::volume_of(&logged.event);
-        let file = volume.zip(touch::file_of(&logged.event));
+        let volume = logged.event.volume();
+        let file = volume.zip(logged.event.file());
         EventRow {
             seq: logged.seq,
             time: logged.time,

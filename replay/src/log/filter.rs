@@ -105,7 +105,7 @@ impl Chosen {
     fn concerns_members(&self, event: &Event) -> bool {
         match event {
             Event::Undone { change, .. } => self.changes.contains(change),
-            event if touch::volume_of(event).is_some() => false,
+            event if event.volume().is_some() => false,
             event => {
                 let mut member = false;
                 touch::checkpoints(event, |id| member |= self.checkpoints.contains(&id));
@@ -135,7 +135,7 @@ fn concerns_file(event: &Event, files: &BTreeSet<Ino>) -> bool {
         } => files.contains(ino),
         _ => false,
     };
-    over || touch::file_of(event).is_some_and(|ino| files.contains(&ino))
+    over || event.file().is_some_and(|ino| files.contains(&ino))
 }
 
 fn answers_to(actor: &Actor, wanted: &str) -> bool {

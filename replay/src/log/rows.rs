@@ -195,7 +195,7 @@ impl Rows {
         for run in &mut self.open {
             run.closed |= run.first_time.saturating_sub(newest.time) >= GAP_NS;
         }
-        let volume = touch::volume_of(&newest.event);
+        let volume = newest.event.volume();
         let mine = self
             .open
             .iter_mut()

@@ -41,7 +41,7 @@ impl Run {
             first_time: logged.time,
             last_time: logged.time,
             actor: logged.actor,
-            volume: touch::volume_of(&logged.event),
+            volume: logged.event.volume(),
             events: 0,
             kinds: BTreeMap::new(),
             written: 0,
@@ -66,7 +66,7 @@ impl Run {
         self.first_time = self.first_time.min(logged.time);
         self.last_seq = self.last_seq.max(logged.seq);
         self.last_time = self.last_time.max(logged.time);
-        self.volume = self.volume.or_else(|| touch::volume_of(event));
+        self.volume = self.volume.or_else(|| event.volume());
         self.events += 1;
         *self.kinds.entry(event.kind()).or_default() += 1;
         let add = |sums: &mut BTreeMap<CheckpointId, u64>, to, blocks| {
@@ -83,7 +83,7 @@ impl Run {
             Event::Shared { count, .. } => self.shared = self.shared.saturating_add(*count),
             _ => {}
         }
-        if let Some(ino) = touch::file_of(event) {
+        if let Some(ino) = event.file() {
             self.touched.insert(ino);
             if touch::replaced(event, logged.blocks).is_some() {
                 self.files.insert(ino);

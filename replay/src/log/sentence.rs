@@ -4,8 +4,7 @@ use super::back::Logged;
 use super::labels::{Labels, actor_label, counted, grouped};
 use super::run::Run;
 use super::touch;
-use strand_engine::Limit;
-use strand_engine::{CheckpointId, Event, Shift, Source, VolumeId};
+use strand_engine::{CheckpointId, Event, GiveUp, Limit, Shift, Source, VolumeId};
 
 /// Says whether an event is what its command is about, rather than a part of it.
 pub(crate) fn is_main(event: &Event) -> bool {
@@ -312,6 +311,62 @@ fn main_clause(main: &Logged, labels: &mut Labels) -> String {
             labels.checkpoint(*checkpoint),
             labels.volume(*volume)
         ),
+        Event::CheckpointGivenUp { checkpoint, cause } => {
+            let why = match cause {
+                GiveUp::Capacity => "because the store ran out of space",
+                GiveUp::Schedule => "by its schedule",
+                GiveUp::Asked => "for good",
+            };
+            format!(
+                "gave up checkpoint {} {why}",
+                labels.checkpoint(*checkpoint)
+            )
+        }
+        Event::Relocated { births } => {
+            let versions = births.iter().map(|(_, count)| u64::from(*count)).sum();
+            format!("moved {} elsewhere", counted(versions, "block"))
+        }
+        Event::SegmentsReclaimed { ranges } => {
+            format!("gave back {}", counted(ranges.len() as u64, "segment"))
+        }
+        Event::HistoryReleased { volume, before } => format!(
+            "moved the history window of {} on to seq {before}",
+            labels.volume(*volume)
+        ),
+        Event::RetentionSet { volume, retention } => {
+            let age = retention
+                .age
+                .map(|ns| counted(ns / 1_000_000_000, "second"));
+            let bytes = retention.bytes.map(|bytes| counted(bytes, "byte"));
+            let limits: Vec<String> = age.into_iter().chain(bytes).collect();
+            let limits = match limits.is_empty() {
+                true => "the default".to_owned(),
+                false => limits.join(" or "),
+            };
+            format!(
+                "set the history window of {} to {limits}",
+                labels.volume(*volume)
+            )
+        }
+        Event::ScheduleSet {
+            volume,
+            schedule: Some(schedule),
+        } => format!(
+            "scheduled a checkpoint of {} every {}",
+            labels.volume(*volume),
+            counted(schedule.every / 1_000_000_000, "second")
+        ),
+        Event::ScheduleSet {
+            volume,
+            schedule: None,
+        } => format!("ended the schedule of {}", labels.volume(*volume)),
+        Event::ArchiveMoved { before, .. } => {
+            format!("moved the events before seq {before} out of the store")
+        }
+        Event::AuditSet { keep } => match keep {
+            Some(bytes) => format!("keeps {} of archived events", counted(*bytes, "byte")),
+            None => "keeps all archived events".to_owned(),
+        },
         Event::CheckpointConverted { checkpoint, .. } => format!(
             "made checkpoint {} nodata: it keeps no images",
             labels.checkpoint(*checkpoint)

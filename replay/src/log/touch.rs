@@ -1,7 +1,7 @@
-//! What an event concerns: its volumes, its files, its blocks, its checkpoints, the names of its kind.
+//! What an event concerns besides its volume and its file: its blocks, its checkpoints, the names of its kind.
 
 use std::ops::RangeInclusive;
-use strand_engine::{BLOCK, CheckpointId, Event, Ino, Range, Shift, Source, VolumeId};
+use strand_engine::{BLOCK, CheckpointId, Event, Range, Shift, Source, VolumeId};
 
 /// The volumes that an event concerns. For events about checkpoints of several volumes, see [`checkpoints`].
 pub(crate) fn concerns_volume(event: &Event, volume: VolumeId) -> bool {
@@ -10,69 +10,7 @@ pub(crate) fn concerns_volume(event: &Event, volume: VolumeId) -> bool {
             volumes.contains(&volume)
         }
         Event::RolledBack { volumes, .. } => volumes.iter().any(|(v, _)| *v == volume),
-        event => volume_of(event) == Some(volume),
-    }
-}
-
-/// The one volume of an event that has one.
-pub(crate) fn volume_of(event: &Event) -> Option<VolumeId> {
-    match event {
-        Event::VolumeCreated { volume, .. }
-        | Event::VolumeRenamed { volume, .. }
-        | Event::VolumeRemoved { volume }
-        | Event::VolumeRestored { volume }
-        | Event::CloneCreated { volume, .. }
-        | Event::CloneReset { volume, .. }
-        | Event::Created { volume, .. }
-        | Event::Linked { volume, .. }
-        | Event::Unlinked { volume, .. }
-        | Event::Renamed { volume, .. }
-        | Event::Exchanged { volume, .. }
-        | Event::OrphanDropped { volume, .. }
-        | Event::Written { volume, .. }
-        | Event::Punched { volume, .. }
-        | Event::Truncated { volume, .. }
-        | Event::Preallocated { volume, .. }
-        | Event::Shared { volume, .. }
-        | Event::AttributesSet { volume, .. }
-        | Event::XattrSet { volume, .. }
-        | Event::XattrRemoved { volume, .. }
-        | Event::CopiedOut { volume, .. }
-        | Event::CopiedOutScope { volume, .. }
-        | Event::ChangeMarked { volume, .. }
-        | Event::QuotaSet { volume, .. }
-        | Event::QuotaReached { volume, .. }
-        | Event::CheckpointDropped { volume, .. }
-        | Event::Settled { volume, .. }
-        | Event::FileRestored { volume, .. }
-        | Event::FilesRolledBack { volume, .. } => Some(*volume),
-        Event::CheckpointCreated { volumes, .. } | Event::CheckpointConverted { volumes, .. } => {
-            volumes.first().copied()
-        }
-        Event::RolledBack { volumes, .. } => volumes.first().map(|(v, _)| *v),
-        _ => None,
-    }
-}
-
-/// The inode whose content, attributes or name an event changes; a directory where only its name is known.
-pub(crate) fn file_of(event: &Event) -> Option<Ino> {
-    match event {
-        Event::Created { ino, .. }
-        | Event::Linked { ino, .. }
-        | Event::Unlinked { ino, .. }
-        | Event::OrphanDropped { ino, .. }
-        | Event::Written { ino, .. }
-        | Event::Punched { ino, .. }
-        | Event::Truncated { ino, .. }
-        | Event::Preallocated { ino, .. }
-        | Event::Shared { to: ino, .. }
-        | Event::AttributesSet { ino, .. }
-        | Event::XattrSet { ino, .. }
-        | Event::XattrRemoved { ino, .. }
-        | Event::CopiedOut { ino, .. }
-        | Event::ChangeMarked { ino, .. }
-        | Event::FileRestored { ino, .. } => Some(*ino),
-        _ => None,
+        event => event.volume() == Some(volume),
     }
 }
 
@@ -129,6 +67,7 @@ pub(crate) fn checkpoints(event: &Event, mut found: impl FnMut(CheckpointId)) {
         | Event::ChangeMarked { checkpoint, .. }
         | Event::CheckpointConverted { checkpoint, .. }
         | Event::CheckpointDropped { checkpoint, .. }
+        | Event::CheckpointGivenUp { checkpoint, .. }
         | Event::CheckpointCreated { checkpoint, .. }
         | Event::CheckpointRemoved { checkpoint }
         | Event::CheckpointRestored { checkpoint }

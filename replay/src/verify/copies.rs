@@ -79,7 +79,7 @@ impl CopyOuts {
 
     /// An event, with the state before it.
     pub(crate) fn event(&mut self, state: &State, placed: &Placed<'_>) {
-        let Some(id) = touch::volume_of(placed.event) else {
+        let Some(id) = placed.event.volume() else {
             return;
         };
         let command = match self.running.entry(id) {
@@ -136,7 +136,7 @@ impl CopyOuts {
             } => command.replaced.push((*ino, 0..=u64::MAX)),
             event => {
                 if let (Some(ino), Some(blocks)) =
-                    (touch::file_of(event), touch::replaced(event, payload))
+                    (event.file(), touch::replaced(event, payload))
                 {
                     command.replaced.push((ino, blocks));
                 }

@@ -29,6 +29,7 @@ impl Ledgers {
                 | Event::CheckpointRemoved { .. }
                 | Event::CheckpointConverted { .. }
                 | Event::CheckpointDropped { .. }
+                | Event::CheckpointGivenUp { .. }
                 | Event::RolledBack { .. }
                 | Event::Settled { last: true, .. }
         );

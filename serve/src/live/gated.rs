@@ -3,36 +3,15 @@
 
 use super::mounts::Mount;
 use super::{Force, Live, caches};
-use crate::mounted::{Base, Swapping};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::core::Gate;
+use crate::mounted::Swapping;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use strand_engine::{
-    Actor, Command, Done, Error, Event, Fileset, Ino, Kind, Refusal, Source, State, VolumeId,
-};
-
-/// What of a volume a command changes.
-#[derive(Debug)]
-pub(super) enum Concern {
-    /// All of it.
-    Volume,
-    /// It goes.
-    Removal,
-    /// These files.
-    Files(BTreeSet<Ino>),
-}
-
-impl Concern {
-    fn holds(&self, ino: Ino) -> bool {
-        match self {
-            Concern::Volume | Concern::Removal => true,
-            Concern::Files(files) => files.contains(&ino),
-        }
-    }
-}
+use strand_engine::{Actor, Command, Done, Error, Fileset, InUse, Source, Writer, swapped};
 
 /// Says whether a command can put another tree, or other content, under those who have files open.
-pub(super) fn swaps(command: &Command) -> bool {
+pub(crate) fn swaps(command: &Command) -> bool {
     matches!(
         command,
         Command::Rollback { .. }
@@ -46,7 +25,7 @@ pub(super) fn swaps(command: &Command) -> bool {
 }
 
 impl Live {
-    /// As [`strand_engine::Store::run`], under the gates of everything mounted.
+    /// As [`strand_engine::Store::run`], behind closed gates: no request of a mount or of a client is inside.
     pub(super) fn swap(
         &self,
         actor: &Actor,
@@ -56,7 +35,7 @@ impl Live {
         let store = self.store();
         // May fold history, and flushes: before any gate closes.
         let views = store.prepare(&command)?;
-        let mut changed: Vec<(Arc<Mount>, Option<Fileset>, Concern)> = Vec::new();
+        let mut changed: Vec<(Arc<Mount>, Option<Fileset>)> = Vec::new();
         let (done, swapping) = {
             // No mount begins meanwhile: it would see the old tree and hear of nothing.
             let by_path = self.mounts.lock();
@@ -66,43 +45,46 @@ impl Live {
                 .cloned()
                 .collect();
             live.sort_unstable_by_key(|m| m.source.volume());
-            let gates: Vec<_> = live.iter().filter_map(|m| gate(m)).collect();
-            let _closed: Vec<_> = gates
+            let mut gates = self.core.gates();
+            let all = gates.clone();
+            let mut closed: BTreeMap<_, _> = all
                 .iter()
-                .map(|gate| gate.write().unwrap_or_else(PoisonError::into_inner))
+                .map(|(volume, gate)| {
+                    let closed = gate.write().unwrap_or_else(PoisonError::into_inner);
+                    (*volume, closed)
+                })
                 .collect();
-            let Ok(events) = store.plan_prepared(actor, command.clone(), &views) else {
-                // To be refused again, and recorded.
-                return store.submit_prepared(actor, command, &views);
-            };
-            let mut concerns = concerns(&events);
-            for mount in live {
-                let volume = mount.source.volume();
-                if let Some(concern) = concerns.remove(&volume) {
-                    changed.push((mount, store.live(volume), concern));
+            let before: Vec<Option<Fileset>> = live
+                .iter()
+                .map(|mount| store.live(mount.source.volume()))
+                .collect();
+            let done = store.submit_live(actor, command, &views, in_use(&live, force))?;
+            let mut swapped = swapped(&done.events);
+            // Who writes by the numbers of inodes, without a handle, learns that they are another tree's now.
+            for volume in swapped.keys() {
+                match closed.get_mut(volume) {
+                    Some(swaps) => **swaps += 1,
+                    None => drop(gates.insert(*volume, Arc::new(Gate::new(1)))),
                 }
             }
-            for (mount, _, concern) in &changed {
-                if let Some(refusal) = in_the_way(&store.state(), mount, concern, &command, force) {
-                    store.note_refusal(&refusal);
-                    return Err(refusal.into());
-                }
-            }
-            let done = store.submit_prepared(actor, command, &views)?;
-            for (mount, _, concern) in &changed {
+            for (mount, before) in live.into_iter().zip(before) {
+                let Some(what) = swapped.remove(&mount.source.volume()) else {
+                    continue;
+                };
                 for handle in mount.mounted.handles.all() {
-                    if handle.writes && concern.holds(handle.ino) {
+                    if handle.writes && what.holds(handle.ino) {
                         handle.stale.store(true, Ordering::Relaxed);
                     }
                 }
+                changed.push((mount, before));
             }
             let swapping: Vec<Swapping> = changed
                 .iter()
-                .map(|(mount, _, _)| Swapping::begin(mount.mounted.clone()))
+                .map(|(mount, _)| Swapping::begin(mount.mounted.clone()))
                 .collect();
             (done, swapping)
         };
-        for (mount, before, _) in &changed {
+        for (mount, before) in &changed {
             let after = store.live(mount.source.volume());
             if let (Some(before), Some(after)) = (before, after) {
                 caches::replaced(mount, before, &after);
@@ -115,107 +97,27 @@ impl Live {
     }
 }
 
-fn gate(mount: &Mount) -> Option<Arc<crate::core::Gate>> {
-    match &mount.mounted.base {
-        Base::Live { gate, .. } => Some(gate.clone()),
-        Base::Frozen { .. } => None,
+/// What the mounts of live volumes hold.
+fn in_use(live: &[Arc<Mount>], force: Force) -> InUse {
+    let writers = live.iter().flat_map(|mount| {
+        let volume = mount.source.volume();
+        let handles = mount.mounted.handles.all().into_iter();
+        handles
+            .filter(|handle| handle.writes && !handle.stale.load(Ordering::Relaxed))
+            .map(move |handle| Writer {
+                volume,
+                ino: handle.ino,
+                name: handle.opener.name.clone(),
+                pid: handle.opener.pid,
+            })
+    });
+    InUse {
+        mounted: live
+            .iter()
+            .map(|mount| (mount.source.volume(), mount.path.display().to_string()))
+            .collect(),
+        writers: writers.collect(),
+        held: Vec::new(),
+        force: force == Force::Yes,
     }
-}
-
-/// What a command's events change, by volume.
-fn concerns(events: &[Event]) -> BTreeMap<VolumeId, Concern> {
-    let mut concerns: BTreeMap<VolumeId, Concern> = BTreeMap::new();
-    let mut whole = |volume: VolumeId, concern: Concern| {
-        concerns.insert(volume, concern);
-    };
-    for event in events {
-        match event {
-            Event::RolledBack { volumes, .. } => {
-                for (volume, _) in volumes {
-                    whole(*volume, Concern::Volume);
-                }
-            }
-            Event::CloneReset { volume, .. } => whole(*volume, Concern::Volume),
-            Event::VolumeRemoved { volume } => whole(*volume, Concern::Removal),
-            _ => {}
-        }
-    }
-    for event in events {
-        let (volume, ino) = match event {
-            Event::FileRestored { volume, ino, .. }
-            | Event::Unlinked { volume, ino, .. }
-            | Event::Created { volume, ino, .. }
-            | Event::Linked { volume, ino, .. }
-            | Event::OrphanDropped { volume, ino }
-            | Event::Written { volume, ino, .. }
-            | Event::Punched { volume, ino, .. }
-            | Event::Truncated { volume, ino, .. }
-            | Event::AttributesSet { volume, ino, .. }
-            | Event::XattrSet { volume, ino, .. }
-            | Event::XattrRemoved { volume, ino, .. } => (volume, ino),
-            _ => continue,
-        };
-        let files = concerns
-            .entry(*volume)
-            .or_insert_with(|| Concern::Files(BTreeSet::new()));
-        if let Concern::Files(files) = files {
-            files.insert(*ino);
-        }
-    }
-    concerns
-}
-
-/// Why a command must not be carried out now: the volume is mounted and would go, or files are open for writing.
-fn in_the_way(
-    state: &State,
-    mount: &Mount,
-    concern: &Concern,
-    command: &Command,
-    force: Force,
-) -> Option<Refusal> {
-    let volume = state.volume(mount.source.volume())?;
-    if matches!(concern, Concern::Removal) {
-        let refusal = Refusal::new(Kind::Busy, format!("cannot remove volume {}", volume.name));
-        return Some(
-            refusal
-                .why(format!("it is mounted at {}", mount.path.display()))
-                .next(format!("strand umount {}", mount.path.display())),
-        );
-    }
-    if force == Force::Yes {
-        return None;
-    }
-    let open = mount.mounted.handles.all();
-    let writers: Vec<_> = open
-        .iter()
-        .filter(|h| h.writes && !h.stale.load(Ordering::Relaxed) && concern.holds(h.ino))
-        .collect();
-    let first = writers.first()?;
-    let files: BTreeSet<Ino> = writers.iter().map(|h| h.ino).collect();
-    let what = match command {
-        Command::Undo { .. } => format!("undo a change of {}", volume.name),
-        Command::Redo { .. } => format!("redo a change of {}", volume.name),
-        Command::CloneReset { .. } => format!("reset {}", volume.name),
-        _ => format!("roll back {}", volume.name),
-    };
-    let count = match files.len() {
-        1 => "1 file is open for writing".to_owned(),
-        n => format!("{n} files are open for writing"),
-    };
-    let path = volume.live.path_of(first.ino).map_or_else(
-        || format!("inode {}", first.ino),
-        |path| String::from_utf8_lossy(&path).into_owned(),
-    );
-    let more = match files.len() {
-        1 => String::new(),
-        n => format!(" (and {} more)", n - 1),
-    };
-    Some(
-        Refusal::new(Kind::Busy, format!("cannot {what}: {count}"))
-            .why(format!(
-                "{}[{}] has {path}{more}",
-                first.opener.name, first.opener.pid
-            ))
-            .next("stop it, or add --force; strand status"),
-    )
 }

@@ -3,6 +3,7 @@
 
 mod lists;
 mod objects;
+mod space;
 
 use super::chunk::Counts;
 use super::record::{
@@ -289,6 +290,25 @@ impl Decoder {
                 removed,
                 quota,
             } => self.quota(volume, removed, quota),
+            Record::Window {
+                volume,
+                removed,
+                retention,
+                history,
+                schedule,
+            } => self.window(volume, removed, (retention, history, schedule)),
+            Record::Moved { versions } => self.moved(&versions),
+            Record::Reclaimed { ranges } => self.reclaimed(&ranges),
+            Record::Ages {
+                elapsed,
+                horizon,
+                audit,
+            } => {
+                self.state.elapsed = elapsed;
+                self.state.horizon = horizon;
+                self.state.audit = audit;
+                Ok(())
+            }
             Record::Nodata { images } => {
                 self.nodata.extend(images);
                 Ok(())

@@ -4,6 +4,7 @@ use super::{Decoder, Wrong, named};
 use crate::event::Bytes;
 use crate::ids::{ActorId, CheckpointId, Ino, VolumeId};
 use crate::quota::Quota;
+use crate::space::Retention;
 use crate::state::{Change, Checkpoint, Origin, Volume, What};
 use crate::statefile::record::{
     ChangeRecord, CheckpointRecord, CountersRecord, VolumeRecord, WhatRecord,
@@ -36,6 +37,9 @@ impl Decoder {
             generation: record.generation,
             changed: record.changed,
             quota: Quota::default(),
+            retention: Retention::default(),
+            history: record.created,
+            schedule: None,
         };
         self.counts.volumes += 1;
         if record.removed {

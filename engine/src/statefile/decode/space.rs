@@ -1,0 +1,62 @@
+//! History windows, and where versions lie.
+
+use super::{Decoder, Wrong};
+use crate::ids::{Seq, VolumeId};
+use crate::schedule::Schedule;
+use crate::space::Retention;
+use std::sync::Arc;
+use strand_journal::MAX_ADDRESS;
+
+impl Decoder {
+    pub(super) fn window(
+        &mut self,
+        id: u32,
+        removed: bool,
+        (retention, history, schedule): (Retention, Seq, Option<Schedule>),
+    ) -> Result<(), Wrong> {
+        let volumes = if removed {
+            &mut self.state.removed_volumes
+        } else {
+            &mut self.state.volumes
+        };
+        let volume = volumes
+            .get_mut(&VolumeId(id))
+            .ok_or("a window is set of a volume that is not there")?;
+        if history < volume.created || schedule.as_ref().is_some_and(|s| !s.is_sound()) {
+            return Err("a window that cannot be".into());
+        }
+        let volume = Arc::make_mut(volume);
+        volume.retention = retention;
+        volume.history = history;
+        volume.schedule = schedule;
+        Ok(())
+    }
+
+    pub(super) fn moved(&mut self, versions: &[(u64, u64)]) -> Result<(), Wrong> {
+        let places = &mut self.state.places;
+        for &(birth, present) in versions {
+            let last = places.moved.last().map_or(0, |(birth, _)| birth);
+            // A copy is written after what it is a copy of.
+            if birth <= last || present <= birth || present >= MAX_ADDRESS {
+                return Err("versions that were moved stand out of order".into());
+            }
+            if places.residents.contains(present) {
+                return Err("two versions lie in one place".into());
+            }
+            places.relocate(birth, present);
+        }
+        Ok(())
+    }
+
+    pub(super) fn reclaimed(&mut self, ranges: &[(u64, u64)]) -> Result<(), Wrong> {
+        let reclaimed = &mut self.state.places.reclaimed;
+        for &(first, end) in ranges {
+            let last = reclaimed.get_max().map_or(0, |(_, end)| *end);
+            if first <= last || end <= first || end > MAX_ADDRESS {
+                return Err("ranges given back stand out of order".into());
+            }
+            reclaimed.insert(first, end);
+        }
+        Ok(())
+    }
+}
