@@ -1,6 +1,8 @@
 //! The invariants of the reference systems that hold here too, by their numbers.
 #![allow(clippy::unwrap_used)] // a test that cannot prepare its store fails
 
+mod limits;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use strand_engine::owner::{self, addresses};
