@@ -29,7 +29,9 @@ mod walk;
 mod writer;
 
 pub use address::{BlockAddr, ChainHash, MAX_ADDRESS, Start, StoreId, Ticket};
-pub use archive::{ArchiveError, Archived, CopyArchive, Moved, SegmentInfo, SegmentState};
+pub use archive::{
+    ArchiveError, Archived, CopyArchive, Moved, SegmentInfo, SegmentState, read_horizon as horizon,
+};
 pub use beside::Durable;
 pub use block::{Block, Slab};
 pub use disk::{CallKind, Disk, DiskFile, FaultyDisk, FileDisk, MemoryDisk, SlowDisk};

@@ -369,3 +369,89 @@ pub(super) fn join(
     }
     Ok((joined, chain))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{Block, CreateOptions, Journal, MemoryDisk, Record, StoreId};
+
+    const LAYOUT: Layout = Layout {
+        store: StoreId([9; 16]),
+        segment_size: 1 << 20,
+    };
+
+    fn frames() -> Vec<Frame> {
+        let options = CreateOptions {
+            segment_size: LAYOUT.segment_size,
+            store: LAYOUT.store,
+            capacity: None,
+        };
+        let journal = Journal::create(Arc::new(MemoryDisk::new()), options).unwrap();
+        for i in 1..=30u64 {
+            let blocks = vec![Block::from_slice(&i.to_le_bytes()); (i % 4) as usize];
+            let record = Record {
+                time: i * i * 1000,
+                bytes: &vec![i as u8; (i * i % 47) as usize],
+                blocks: &blocks,
+            };
+            let ticket = journal.place(&[record]).unwrap().ticket;
+            if i % 3 == 0 {
+                journal.commit(ticket).unwrap();
+            }
+        }
+        let reader = journal.reader();
+        reader.frames(reader.origin()).map(Result::unwrap).collect()
+    }
+
+    fn joined(bytes: &[u8], frames: &[Frame]) -> Result<(Vec<Frame>, ChainHash), Reason> {
+        let first = &frames[0];
+        let behind = Behind {
+            block: first.block,
+            number: first.first,
+            chain: first.previous,
+        };
+        let cores = frames.iter().map(|frame| frame.core().len()).sum();
+        join(bytes, &LAYOUT, 1, behind, frames.len(), cores)
+    }
+
+    #[test]
+    fn cores_come_back_byte_for_byte_from_any_frame_on() {
+        let frames = frames();
+        assert!(frames.len() > 8);
+        for from in 0..frames.len() {
+            let frames = &frames[from..];
+            let columns = split(frames).unwrap();
+            assert!(columns.bytes.len() < frames.iter().map(|frame| frame.core().len()).sum());
+            let (found, chain) = joined(&columns.bytes, frames).unwrap();
+            assert_eq!(chain, frames.last().unwrap().chain);
+            for (found, frame) in found.iter().zip(frames) {
+                assert_eq!(found.core(), frame.core());
+                assert_eq!((found.last_time, found.archived), (frame.last_time, true));
+            }
+        }
+        assert!(split(&[frames[1].clone(), frames[0].clone()]).is_none());
+        assert!(split(&[]).is_none());
+    }
+
+    #[test]
+    fn columns_that_are_not_as_they_were_give_an_error_or_another_chain() {
+        let frames = frames();
+        let good = split(&frames).unwrap().bytes;
+        let chain = frames.last().unwrap().chain;
+        let mut refused = 0;
+        for at in 0..good.len() {
+            for value in [0, 1, 0x7f, 0x80, 0xff, good[at] ^ 1, good[at] ^ 0x80] {
+                let mut bad = good.clone();
+                bad[at] = value;
+                match joined(&bad, &frames) {
+                    Ok((_, found)) => assert_eq!(found == chain, bad == good, "{at}"),
+                    Err(_) => refused += 1,
+                }
+            }
+            joined(&good[..at], &frames).unwrap_err();
+        }
+        assert!(refused > 500, "{refused}");
+    }
+}

@@ -381,6 +381,7 @@ fn compress(columns: &columns::Columns) -> std::io::Result<Vec<u8>> {
     // The chunk's table has a checksum and both lengths.
     encoder.include_checksum(false)?;
     encoder.include_contentsize(false)?;
+    encoder.set_pledged_src_size(Some(columns.bytes.len() as u64))?;
     let mut at = 0;
     for &end in &columns.ends {
         if end - at >= BLOCK_OF_ITS_OWN {

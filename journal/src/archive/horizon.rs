@@ -16,7 +16,7 @@ const LEN: usize = CRC_AT + 4;
 ///
 /// # Errors
 /// [`Error::Horizon`] where the file is not as it was written; [`Error::Io`].
-pub(crate) fn read(disk: &dyn Disk, store: StoreId) -> Result<Option<Start>, Error> {
+pub fn read(disk: &dyn Disk, store: StoreId) -> Result<Option<Start>, Error> {
     let bad = |reason: &'static str| Error::Horizon { reason };
     let bytes = match disk.read_small(PATH, LEN as u64) {
         Ok(bytes) => bytes,

@@ -13,7 +13,7 @@ mod upkeep;
 pub use upkeep::{Archived, CopyArchive, Moved, SegmentInfo, SegmentState};
 
 pub(crate) use file::path as archive_path;
-pub(crate) use horizon::read as read_horizon;
+pub use horizon::read as read_horizon;
 pub(crate) use shelf::Shelf;
 
 /// What is wrong with an archive.

@@ -135,10 +135,13 @@ impl Journal {
 
     fn archive_sealed(&self, segment: u64) -> Result<Archived, Error> {
         let after = self.chain_after(segment)?;
-        if let Ok(archived) = self.check_archive(segment, after)? {
+        let segments = &self.core.segments;
+        // One that is there and not known may have a name that is not durable: its flush failed.
+        if segments.shelf.has(segment)
+            && let Ok(archived) = self.check_archive(segment, after)?
+        {
             return Ok(archived);
         }
-        let segments = &self.core.segments;
         if !segments.in_file(segment) {
             return Err(Error::Gone { segment });
         }
