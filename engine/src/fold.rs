@@ -222,20 +222,20 @@ impl Folder {
 }
 
 /// Folds frames from the journal, as often as it takes to have every state that events go back to. `bases` gives states to begin with:
-/// it is asked for one at or before a position, and answers the empty state where it has no other.
+/// it is asked for one at or before a position, and answers with where the store's events begin where it has no other.
 ///
 /// # Errors
 /// [`crate::Error::Damage`] where an event cannot be read or admitted, [`crate::Error::Journal`] where a frame cannot.
 pub fn fold_from(
     reader: &Reader,
-    bases: &mut dyn FnMut(Seq) -> (State, Start),
+    bases: &mut dyn FnMut(Seq) -> Result<(State, Start), crate::Error>,
     until: Option<Seq>,
     on: &mut dyn FnMut(&State, &Placed<'_>),
 ) -> Result<State, crate::Error> {
     let mut pins = BTreeSet::new();
     loop {
         let first = pins.first().copied().or(until).unwrap_or(u64::MAX);
-        let (state, start) = bases(first);
+        let (state, start) = bases(first)?;
         let mut folder = Folder::new(state, pins.clone(), until);
         for frame in reader.frames(start) {
             if folder.done() {
@@ -266,7 +266,7 @@ pub fn fold_from(
     }
 }
 
-/// Folds the journal from its start to an event (or its end), calling `on` with the state before each event. Where events go back to
+/// Folds a journal that still has its first event from there to an event (or its end), calling `on` with the state before each event. Where events go back to
 /// earlier positions the fold runs again, and `on` sees events again from the first on.
 ///
 /// # Errors
@@ -278,7 +278,7 @@ pub fn fold_prefix(
 ) -> Result<State, crate::Error> {
     fold_from(
         reader,
-        &mut |_| (State::empty(), reader.origin()),
+        &mut |_| Ok((State::empty(), reader.origin())),
         until,
         on,
     )

@@ -61,7 +61,7 @@ pub use state::{
     Names, Origin, Pending, Place, Roots, Spread, State, UNDO_DEPTH, Volume, What, Xattrs,
 };
 pub use store::{
-    Done, FileReader, InitOptions, Lease, LeaseInfo, OpenOptions, Opening, Step, Store, Trail,
+    Done, FileReader, InitOptions, Lease, LeaseInfo, MovedArchives, OpenOptions, Opening, Step, Store, Trail,
 };
 pub use views::Views;
 

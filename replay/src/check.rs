@@ -70,7 +70,8 @@ pub fn replay_check(store: &Store, to: Option<Seq>) -> Result<ReplayReport, Erro
             });
         }
     };
-    let base = (State::empty(), reader.origin());
+    let base = store.beginning()?;
+    let first = base.0.seq;
     let folder = prefix::fold(
         &reader,
         base,
@@ -86,7 +87,7 @@ pub fn replay_check(store: &Store, to: Option<Seq>) -> Result<ReplayReport, Erro
     let found = digest(&state, &mut cache);
     let own = store.state();
     Ok(ReplayReport {
-        events: state.seq,
+        events: state.seq.saturating_sub(first),
         to: state.seq,
         time: state.time,
         seconds: begun.elapsed().as_secs_f64(),

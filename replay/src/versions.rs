@@ -53,7 +53,9 @@ pub fn versions(store: &Store, volume: VolumeId, path: &[u8]) -> Result<Vec<Vers
         return Err(refuse(Kind::IsADirectory, "it is a directory").into());
     }
     let mut history = History::new(volume, path, ino);
-    let end = fold::fold_prefix(&store.journal().reader(), None, &mut |state, placed| {
+    let mut beginning = |_| store.beginning();
+    let reader = store.journal().reader();
+    let end = fold::fold_from(&reader, &mut beginning, None, &mut |state, placed| {
         history.event(state, placed)
     })?;
     history.settle(&end);

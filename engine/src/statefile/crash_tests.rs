@@ -77,7 +77,7 @@ fn a_crash_at_any_call_leaves_only_whole_files() {
             );
             // The next writer is not hindered by what was left.
             write(&found, &second, &start_after(&second), STORE).expect("nothing fails any more");
-            prune(&found, 1).expect("nothing fails any more");
+            prune(&found, 1, &[]).expect("nothing fails any more");
             assert_eq!(list(&found).expect("listing works").len(), 1);
         }
     }

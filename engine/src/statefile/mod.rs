@@ -67,7 +67,7 @@ pub fn write(
             state.seq, start.number
         )));
     }
-    let name = format!("{:020}{WHOLE}", state.seq);
+    let name = name(state.seq);
     let whole = format!("{STATE_DIR}/{name}");
     let unfinished = format!("{STATE_DIR}/{:020}{UNFINISHED}", state.seq);
     let bytes = fill(
@@ -91,6 +91,11 @@ pub fn write(
         .map_err(|source| failed("flush", STATE_DIR, source))?;
     tracing::debug!(seq = state.seq, bytes, "state file written");
     Ok(Written { name, bytes })
+}
+
+/// The name of the state file that covers everything up to an event.
+pub(crate) fn name(seq: Seq) -> String {
+    format!("{seq:020}{WHOLE}")
 }
 
 /// The size of the state file at a position, in bytes; 0 where it cannot be told.
@@ -208,15 +213,25 @@ fn read(disk: &dyn Disk, path: &str, name: &str, store: StoreId) -> Result<(Stat
     Ok((state, header.start))
 }
 
-/// Removes all but the newest `keep` state files, and what unfinished ones an interrupted writer left. Call it where no
-/// other writer is at work.
+/// Removes all but the newest `keep` state files, the newest at or before each position of `needed`, and what unfinished ones an interrupted
+/// writer left. Call it where no other writer is at work.
 ///
 /// # Errors
 /// The disk's.
-pub fn prune(disk: &dyn Disk, keep: usize) -> Result<(), Error> {
+pub fn prune(disk: &dyn Disk, keep: usize, needed: &[Seq]) -> Result<(), Error> {
     let files = list(disk)?;
     let old = files.len().saturating_sub(keep);
-    let mut doomed: Vec<String> = files.into_iter().take(old).map(|(_, name)| name).collect();
+    let stays: Vec<Seq> = needed
+        .iter()
+        .filter_map(|at| files.iter().rev().find(|(seq, _)| seq <= at))
+        .map(|(seq, _)| *seq)
+        .collect();
+    let mut doomed: Vec<String> = files
+        .into_iter()
+        .take(old)
+        .filter(|(seq, _)| !stays.contains(seq))
+        .map(|(_, name)| name)
+        .collect();
     if let Ok(names) = disk.list(STATE_DIR) {
         doomed.extend(names.into_iter().filter(|name| name.ends_with(UNFINISHED)));
     }

@@ -310,7 +310,7 @@ fn list_names_files_oldest_first_and_prune_keeps_the_newest() {
             .expect("memory does not fail");
     }
     assert_eq!(list(&disk).expect("memory does not fail"), made);
-    prune(&disk, 2).expect("memory does not fail");
+    prune(&disk, 2, &[]).expect("memory does not fail");
     assert_eq!(list(&disk).expect("memory does not fail"), made[2..]);
     let left = disk.list(STATE_DIR).expect("memory does not fail");
     assert!(

@@ -163,7 +163,10 @@ impl Frozen {
     ) -> Result<u64, Error> {
         let start = journal.start_after(self.fence)?;
         let written = statefile::write(disk, &self.state, &start, journal.store())?;
-        statefile::prune(disk, KEEP)?;
+        // What stands for events that have moved away, and what the windows' oldest views are folded from.
+        let base = journal.reader().origin().number - 1;
+        let window = super::horizon::oldest_window(&self.state).unwrap_or(0);
+        statefile::prune(disk, KEEP, &[base, window])?;
         Ok(written.bytes)
     }
 }

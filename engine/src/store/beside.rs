@@ -70,7 +70,7 @@ impl Store {
             };
             let (found, state, start) = match base {
                 Some((state, start)) => (Some(state.seq), state, Some(start)),
-                None => (None, State::empty(), None),
+                None => super::open::first_state(&*disk)?,
             };
             let mut folder = Folder::new(state, BTreeSet::new(), None);
             let opened = Journal::open_beside(disk.clone(), start, until, &mut |frame| {

@@ -8,6 +8,7 @@ mod beside;
 mod content;
 mod fitting;
 mod history;
+mod horizon;
 mod leases;
 mod live;
 mod open;
@@ -16,6 +17,7 @@ mod room;
 mod verified;
 
 pub use beside::{Step, Trail};
+pub use horizon::MovedArchives;
 pub use leases::{Lease, LeaseInfo};
 pub use open::{InitOptions, OpenOptions, Opening};
 pub use read::FileReader;

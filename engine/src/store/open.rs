@@ -152,7 +152,7 @@ impl Store {
             };
             let (found, state, start) = match base {
                 Some((state, start)) => (Some(state.seq), state, Some(start)),
-                None => (None, State::empty(), None),
+                None => first_state(&*disk)?,
             };
             let known_flushed = state.seq.max(proven);
             let mut folder = Folder::new(state, BTreeSet::new(), None);
@@ -214,6 +214,9 @@ impl Store {
             let store = Self::assemble(disk, clock, journal, state, opening, options, state_files);
             store.finish_creation()?;
             store.drop_orphans()?;
+            if store.options.access == Access::ReadWrite {
+                store.tell_horizon()?;
+            }
             return Ok(store);
         }
     }
@@ -408,17 +411,33 @@ pub(super) fn newest_state(
     Ok(None)
 }
 
-/// A state to fold from: the newest good state file at or before a position, or the empty state.
-pub(super) fn base_for(disk: &dyn Disk, journal: &Journal, first: Seq) -> (State, Start) {
+/// What an opening without a state file begins with: the empty state, or what stands for events that have moved away.
+pub(super) fn first_state(disk: &dyn Disk) -> Result<(Option<Seq>, State, Option<Start>), Error> {
+    let store = strand_journal::StoreFile::read(disk)?.store;
+    match strand_journal::horizon(disk, store)? {
+        None => Ok((None, State::empty(), None)),
+        Some(origin) => {
+            let (state, start) = super::horizon::beginning(disk, store, origin)?;
+            Ok((Some(state.seq), state, Some(start)))
+        }
+    }
+}
+
+/// A state to fold from: the newest good state file at or before a position, or where the store's events begin.
+pub(super) fn base_for(
+    disk: &dyn Disk,
+    journal: &Journal,
+    first: Seq,
+) -> Result<(State, Start), Error> {
     let reader = journal.reader();
     let mut below = first.saturating_add(1);
     while let Ok(Some((state, start))) = newest_state(disk, below, &mut Vec::new()) {
         if reader.holds(&start).unwrap_or(false) {
-            return (state, start);
+            return Ok((state, start));
         }
         below = state.seq;
     }
-    (State::empty(), reader.origin())
+    Ok(super::horizon::beginning(disk, journal.store(), reader.origin())?)
 }
 
 fn io(action: &'static str, error: &std::io::Error) -> Error {

@@ -81,7 +81,10 @@ pub(crate) fn fold(
     } else {
         newest_state_file(store, walked)
     };
-    let (state, start) = base.unwrap_or_else(|| (State::empty(), reader.origin()));
+    let (state, start) = match base {
+        Some(base) => base,
+        None => store.beginning()?,
+    };
     let from = state.seq;
     let own = store.state();
     let mut wanted: BTreeSet<Seq> = walked.marks.digests.keys().copied().collect();

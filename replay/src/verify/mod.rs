@@ -80,7 +80,7 @@ pub fn verify(
     let walked = walk::walk(store, options, progress, &mut findings)?;
     report.totals = walked.totals;
     (report.proved_from, report.proved_to, report.proved_to_time) =
-        (1, walked.proved.0, walked.proved.1);
+        (walked.first, walked.proved.0, walked.proved.1);
     report.chain = walked.proved.2.to_string();
     report.anchor = walked.anchor_result(options.anchor);
     findings.anchor(report.anchor.as_ref());

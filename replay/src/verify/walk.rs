@@ -22,6 +22,8 @@ pub(crate) struct Chunk {
 /// What the walk found out.
 #[derive(Debug, Default)]
 pub(crate) struct Walked {
+    /// The first number that is there.
+    pub(crate) first: Seq,
     pub(crate) totals: Totals,
     pub(crate) chunks: Vec<Chunk>,
     /// What the events say of positions before them.
@@ -89,7 +91,8 @@ pub(crate) fn walk(
     let origin = reader.origin();
     let mut walk = Walk {
         walked: Walked {
-            proved: (0, 0, origin.chain),
+            first: origin.number,
+            proved: (origin.number - 1, origin.time, origin.chain),
             state_files,
             ..Walked::default()
         },
@@ -102,7 +105,7 @@ pub(crate) fn walk(
         wanted,
     };
     walk.walked.totals.segments = reader.segments().len() as u64;
-    walk.note_chain(0, origin.chain);
+    walk.note_chain(origin.number - 1, origin.chain);
     // Opening read it too; this is about the bytes as they are now.
     if let Err(error) = StoreFile::read(&**store.disk()) {
         let finding = Finding::damage("store-file", error.to_string());

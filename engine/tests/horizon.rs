@@ -1,0 +1,225 @@
+//! Old events move away, and a base state stands for them.
+#![allow(clippy::unwrap_used)] // all of it is test code
+
+use std::sync::Arc;
+use strand_engine::*;
+use strand_journal::{Disk, MemoryDisk};
+
+fn me() -> Actor {
+    Actor {
+        grade: Grade::Command,
+        uid: 7,
+        pid: 70,
+        name: "test".into(),
+        ..Actor::program()
+    }
+}
+
+struct Town {
+    disk: Arc<dyn Disk>,
+    clock: Arc<ManualClock>,
+    store: Store,
+    volume: VolumeId,
+    file: Ino,
+}
+
+fn options() -> OpenOptions {
+    OpenOptions {
+        state_every: 50,
+        ..OpenOptions::read_write()
+    }
+}
+
+impl Town {
+    fn new() -> Town {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        let clock = Arc::new(ManualClock::new(1_800_000_000_000_000_000));
+        let init = InitOptions {
+            segment_size: 64 << 10,
+            capacity: None,
+            store: StoreId([3; 16]),
+        };
+        let store = Store::init(disk.clone(), clock.clone(), init, &me()).unwrap();
+        let command = Command::VolumeCreate {
+            name: "pg".into(),
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+        };
+        store.run(&me(), command).unwrap();
+        let found = store.state().volume_named("pg").unwrap().clone();
+        let command = Command::Create {
+            volume: found.id,
+            dir: found.live.root,
+            name: b"file"[..].into(),
+            body: NewBody::File,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+        };
+        store.run(&me(), command).unwrap();
+        let file = store.live(found.id).unwrap().lookup(b"file").unwrap();
+        store.close().unwrap();
+        let store = Store::open(disk.clone(), clock.clone(), options()).unwrap();
+        Town {
+            disk,
+            clock,
+            store,
+            volume: found.id,
+            file,
+        }
+    }
+
+    /// Overwrites one of eight blocks, `count` times; gives the last position.
+    fn write(&self, count: u64) -> Seq {
+        let mut last = 0;
+        for i in 0..count {
+            self.clock.advance(1_000_000);
+            let data = [(i % 251) as u8; 4096];
+            let done = self
+                .store
+                .write(&me(), self.volume, self.file, i % 8 * 4096, &data)
+                .unwrap();
+            self.store.commit(done.ticket).unwrap();
+            last = done.last;
+        }
+        last
+    }
+
+    fn reopened(self) -> Town {
+        let before = self.store.digest();
+        let (disk, clock) = (self.disk, self.clock);
+        drop(self.store);
+        let store = Store::open(disk.clone(), clock.clone(), options()).unwrap();
+        assert_eq!(store.digest(), before, "the state is what it was");
+        let scratch = OpenOptions {
+            ignore_state_files: true,
+            ..OpenOptions::read_only()
+        };
+        drop(store);
+        let folded = Store::open(disk.clone(), clock.clone(), scratch).unwrap();
+        assert_eq!(folded.digest(), before, "a fold from the base agrees");
+        drop(folded);
+        let store = Store::open(disk.clone(), clock.clone(), options()).unwrap();
+        Town {
+            disk,
+            clock,
+            store,
+            volume: self.volume,
+            file: self.file,
+        }
+    }
+}
+
+#[test]
+fn events_move_away_and_the_store_folds_from_the_base() {
+    let town = Town::new();
+    let middle = town.write(200);
+    town.write(200);
+    let mut copied = Vec::new();
+    let moved = town
+        .store
+        .move_archives(
+            middle,
+            Some(&mut |name: &str, bytes: &[u8]| {
+                copied.push((name.to_owned(), bytes.len()));
+                Ok(())
+            }),
+        )
+        .unwrap();
+    assert!(moved.before > middle - 50 && moved.before <= middle);
+    assert!(!copied.is_empty());
+    assert_eq!(town.store.state().horizon, moved.before);
+    let town = town.reopened();
+    assert_eq!(town.store.journal().reader().origin().number, moved.before);
+    town.store.state_at(moved.before - 2).unwrap_err();
+    town.write(100);
+    let town = town.reopened();
+    // Again, further on: the first base is not needed any more.
+    let now = town.store.state().boundary;
+    let again = town.store.move_archives(now, None).unwrap();
+    assert!(again.before > moved.before);
+    town.reopened();
+}
+
+#[test]
+fn what_later_events_go_back_to_stays() {
+    let town = Town::new();
+    let target = town.write(100);
+    town.write(100);
+    let command = Command::Rollback {
+        volume: town.volume,
+        source: Source::Position(town.volume, target),
+        only: false,
+    };
+    town.store.run(&me(), command).unwrap();
+    let now = town.write(100);
+    let moved = town.store.move_archives(now - 120, None).unwrap();
+    assert!(
+        moved.before <= target + 1,
+        "the rollback goes back to {target}"
+    );
+    let moved = town.store.move_archives(now - 10, None).unwrap();
+    assert!(
+        moved.before > target + 1,
+        "it is itself out of the store now"
+    );
+    town.reopened();
+}
+
+#[test]
+fn a_missing_base_is_told() {
+    let town = Town::new();
+    town.write(300);
+    let now = town.store.state().boundary;
+    let moved = town.store.move_archives(now, None).unwrap();
+    let Town {
+        disk, clock, store, ..
+    } = town;
+    drop(store);
+    for name in disk.list("state").unwrap() {
+        disk.remove(&format!("state/{name}")).unwrap();
+    }
+    let error = Store::open(disk, clock, options()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Damaged);
+    let text = error.to_string();
+    assert!(
+        text.contains(&format!("up to seq {}", moved.before - 1)),
+        "{text}"
+    );
+}
+
+#[test]
+fn archived_events_are_let_go_beyond_the_audit_horizon() {
+    let town = Town::new();
+    let archive_all = |store: &Store| {
+        for segment in store.journal().segments() {
+            if segment.state == strand_journal::SegmentState::Sealed && segment.archive_bytes == 0 {
+                store.journal().archive(segment.number).unwrap();
+            }
+        }
+    };
+    town.write(400);
+    archive_all(&town.store);
+    let bytes = |store: &Store| -> u64 {
+        let segments = store.journal().segments();
+        segments.iter().map(|s| s.archive_bytes).sum()
+    };
+    let all = bytes(&town.store);
+    let command = Command::AuditSet {
+        keep: Some(all / 2),
+    };
+    town.store.run(&me(), command).unwrap();
+    // The history window holds them all.
+    assert_eq!(town.store.trim_archives().unwrap().archives, 0);
+    let before = town.store.state().boundary;
+    let done = town
+        .store
+        .submit(&Actor::program(), Command::ReleaseHistory { before })
+        .unwrap();
+    town.store.commit(done.ticket).unwrap();
+    let moved = town.store.trim_archives().unwrap();
+    assert!(moved.archives > 0);
+    assert!(bytes(&town.store) <= all / 2);
+    town.reopened();
+}
