@@ -11,7 +11,7 @@ use strand_engine::Store;
 
 /// Unflushed bytes from which a commit begins although nobody asked for one.
 const EARLY_BYTES: u64 = 16 << 20;
-/// Unflushed bytes from which a write is answered only after a commit: what waits in memory is bounded by this and by the requests that
+/// Unflushed bytes from which a change is answered only after a commit: what waits in memory is bounded by this and by the requests that
 /// the kernel has under way.
 const MOST_BYTES: u64 = 64 << 20;
 /// What a command without data is reckoned to hold in memory until it is flushed.
@@ -144,18 +144,21 @@ impl Committer {
         shared.commit(vec![then]);
     }
 
-    /// Counts what a command put in memory. True where so much waits that its answer should wait too.
-    pub(crate) fn note(&self, bytes: u64) -> bool {
+    /// Counts what a command put in memory.
+    pub(crate) fn note(&self, bytes: u64) {
         let shared = &*self.shared;
         shared
             .placed
             .fetch_add(bytes + COMMAND_BYTES, Ordering::Relaxed);
-        let unflushed = shared.unflushed();
-        if unflushed >= EARLY_BYTES && !shared.told.swap(true, Ordering::Relaxed) {
+        if shared.unflushed() >= EARLY_BYTES && !shared.told.swap(true, Ordering::Relaxed) {
             drop(shared.queue()); // it either has not looked yet, or sleeps
             shared.wake.notify_one();
         }
-        unflushed >= MOST_BYTES
+    }
+
+    /// So much waits that whoever changes anything should be answered after a commit.
+    pub(crate) fn is_full(&self) -> bool {
+        self.shared.unflushed() >= MOST_BYTES
     }
 
     /// Answers everybody and ends the thread.
@@ -325,5 +328,72 @@ impl Shared {
         for then in waiting {
             then(outcome.is_ok());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use strand_engine::{Actor, Command, InitOptions, StoreId, SystemClock};
+    use strand_journal::MemoryDisk;
+
+    fn store() -> Arc<Store> {
+        let init = InitOptions {
+            segment_size: 1 << 20,
+            capacity: None,
+            store: StoreId([7; 16]),
+        };
+        let (disk, clock) = (Arc::new(MemoryDisk::new()), Arc::new(SystemClock::new()));
+        Arc::new(Store::init(disk, clock, init, &Actor::program()).unwrap())
+    }
+
+    fn place(store: &Store, name: &str) {
+        let command = Command::VolumeCreate {
+            name: name.into(),
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+        };
+        store.submit(&Actor::program(), command).unwrap();
+    }
+
+    #[test]
+    fn a_dead_committer_keeps_nobody_waiting() {
+        let store = store();
+        let never = Duration::from_secs(3600);
+        let committer = Committer::start(store.clone(), Arc::default(), never);
+        let (said, heard) = mpsc::channel();
+        let tell = |who: &'static str| -> Then {
+            let said = said.clone();
+            Box::new(move |durable| said.send((who, durable)).unwrap())
+        };
+        // While the committer is with the first one, another comes; then it dies.
+        let (came, other) = mpsc::channel::<()>();
+        let (inside, ready) = mpsc::channel();
+        place(&store, "a");
+        committer.after_flush(Box::new(move |_| {
+            inside.send(()).unwrap();
+            other.recv().unwrap();
+            panic!("as a test wants it");
+        }));
+        ready.recv().unwrap();
+        committer.after_flush(tell("waited"));
+        came.send(()).unwrap();
+        let patience = Duration::from_secs(10);
+        // Nobody knows what it did last.
+        assert_eq!(heard.recv_timeout(patience), Ok(("waited", false)));
+        // Whoever comes now flushes by himself.
+        for (way, name) in ["b", "c"].into_iter().enumerate() {
+            place(&store, name);
+            if way == 0 {
+                committer.after_flush(tell("later"));
+            } else {
+                committer.soon_flushed(tell("later"));
+            }
+            assert_eq!(heard.recv_timeout(patience), Ok(("later", true)));
+            assert_eq!(store.journal().flushed(), store.journal().placed());
+        }
+        committer.stop();
     }
 }

@@ -5,8 +5,8 @@ use crate::committer::Committer;
 use crate::live::LiveOptions;
 use crate::metrics::Metrics;
 use crate::settler::Settler;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use strand_engine::{Store, VolumeId};
 
 /// A store and what runs beside it.
@@ -19,12 +19,16 @@ pub(crate) struct Core {
     pub(crate) options: LiveOptions,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) actors: Actors,
-    gates: Mutex<HashMap<VolumeId, Arc<Gate>>>,
+    gates: Mutex<Gates>,
 }
 
-/// The gate of a volume: requests of mounts hold it shared while they are carried out, which never blocks; whoever swaps the tree under them
-/// holds it alone while it looks at handles and swaps, and no longer.
-pub(crate) type Gate = RwLock<()>;
+/// The gate of a volume: requests hold it shared while they are carried out, which never blocks; whoever swaps the tree under them holds it
+/// alone while it looks at handles and swaps, and no longer. Inside is how often that happened.
+pub(crate) type Gate = RwLock<u64>;
+/// The gate, held by a request.
+pub(crate) type Inside<'a> = RwLockReadGuard<'a, u64>;
+/// The gates that anybody went through.
+pub(crate) type Gates = BTreeMap<VolumeId, Arc<Gate>>;
 
 impl Core {
     pub(crate) fn new(store: Store, options: LiveOptions) -> Self {
@@ -43,7 +47,11 @@ impl Core {
 
     /// The gate of a volume.
     pub(crate) fn gate(&self, volume: VolumeId) -> Arc<Gate> {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-        gates.entry(volume).or_default().clone()
+        self.gates().entry(volume).or_default().clone()
+    }
+
+    /// All gates; while this is held, nobody comes to one that is not among them.
+    pub(crate) fn gates(&self) -> MutexGuard<'_, Gates> {
+        self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

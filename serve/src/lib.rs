@@ -8,6 +8,7 @@ mod core;
 pub mod daemon;
 mod errno;
 mod fuse;
+mod ground;
 mod handles;
 mod live;
 mod metrics;
@@ -16,5 +17,5 @@ pub mod mountinfo;
 mod nodes;
 mod settler;
 
-pub use live::{Force, Live, LiveOptions, MountInfo, MountRequest};
+pub use live::{Force, Live, LiveOptions, MountInfo, MountRequest, Seen};
 pub use metrics::{Figures, Metrics, Op, OpFigures, SlowFigures};

@@ -5,7 +5,7 @@ use super::message::{
 };
 use super::server::{Asked, Peer, Shared, refused};
 use super::wire::{self, Received};
-use crate::{Force, MountInfo, MountRequest};
+use crate::{Force, MountInfo, MountRequest, Seen};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
@@ -27,6 +27,8 @@ pub(super) struct Session {
     stream: UnixStream,
     actor: Actor,
     stranger: bool,
+    /// The trees whose inodes it may name: those of the moment when it came, or of its own last rollback.
+    seen: Seen,
 }
 
 impl Session {
@@ -45,6 +47,7 @@ impl Session {
             ..Actor::program()
         };
         Session {
+            seen: shared.live.seen(),
             shared,
             stream,
             actor,
@@ -154,11 +157,19 @@ impl Session {
             Request::Position => Reply::Durable(self.flushed()?),
             Request::Run { command, force } => {
                 let force = if force { Force::Yes } else { Force::No };
+                let swaps = crate::live::swaps(&command);
                 let done = live.run(actor, command, force)?;
+                if swaps {
+                    self.seen = live.seen();
+                }
                 self.carried(done, true)?
             }
             Request::Submit { command, payload } => {
+                let swaps = crate::live::swaps(&command);
                 let done = self.submit(command, &payload)?;
+                if swaps {
+                    self.seen = live.seen();
+                }
                 self.carried(done, false)?
             }
             Request::Write {
@@ -167,11 +178,16 @@ impl Session {
                 offset,
                 bytes,
             } => {
-                let done = live.write(actor, volume, ino, offset, &bytes.0)?;
+                let length = bytes.0.len() as u64;
+                let done = live.change(&self.seen, (volume, ino), length, |store| {
+                    store.write(actor, volume, ino, offset, &bytes.0)
+                })?;
                 self.carried(done, false)?
             }
             Request::Truncate { volume, ino, size } => {
-                let done = live.truncate(actor, volume, ino, size)?;
+                let done = live.change(&self.seen, (volume, ino), BLOCK, |store| {
+                    store.truncate(actor, volume, ino, size)
+                })?;
                 self.carried(done, false)?
             }
             Request::Punch {
@@ -180,7 +196,9 @@ impl Session {
                 offset,
                 length,
             } => {
-                let done = live.punch(actor, volume, ino, offset, length)?;
+                let done = live.change(&self.seen, (volume, ino), 2 * BLOCK, |store| {
+                    store.punch(actor, volume, ino, offset, length)
+                })?;
                 self.carried(done, false)?
             }
             Request::Commit(number) => {
@@ -219,7 +237,7 @@ impl Session {
     fn submit(&self, command: Command, payload: &Payload) -> Result<Done, Error> {
         let live = &self.shared.live;
         if payload.0.is_empty() {
-            return live.submit(&self.actor, command);
+            return live.submit(&self.seen, &self.actor, command, &[]);
         }
         if !payload.0.len().is_multiple_of(BLOCK as usize) {
             return Err(Refusal::new(Kind::Invalid, "the payload is not whole blocks").into());
@@ -229,7 +247,7 @@ impl Session {
         let mut slab = Slab::new(count);
         slab.bytes_mut().copy_from_slice(&payload.0);
         let blocks = Block::of_slab(&Arc::new(slab), &(0..count).collect::<Vec<_>>());
-        live.submit_with(&self.actor, command, &blocks)
+        live.submit(&self.seen, &self.actor, command, &blocks)
     }
 
     /// The answer to a command. One that is too long for a frame leaves its events out.

@@ -1,15 +1,20 @@
 //! How requests are answered: at once, after a flush, or from a thread of their own.
 
 use super::convert::{errno, file_attr};
-use super::filesystem::{LONG, NOT_AT_ALL};
+use super::session::{LONG, NOT_AT_ALL};
 use crate::committer::Then;
 use crate::errno::Answer;
 use crate::metrics::Op;
 use crate::mounted::{Attr, Caller, Mounted, Visit};
-use fuser::{Errno, Generation, INodeNo, ReplyEmpty, ReplyEntry, ReplyXattr, Request};
+use fuser::{
+    Errno, Generation, INodeNo, ReplyAttr, ReplyEmpty, ReplyEntry, ReplyWrite, ReplyXattr, Request,
+};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
+use strand_engine::NewBody;
 
 /// Views of `.strand/at/` that may be folded at once; more are refused with `EAGAIN`.
 const MOST_VISITS: usize = 4;
@@ -63,18 +68,59 @@ impl Requests {
         answer.map_err(errno)
     }
 
-    pub(super) fn entry(&self, reply: ReplyEntry, answer: Result<Attr, Errno>) {
-        match answer {
-            Ok(attr) => reply.entry(&LONG, &file_attr(&attr), Generation(0)),
-            Err(error) => reply.error(error),
+    /// Answers a change: at once, or after a commit where so much is unflushed that whoever goes on changing should wait.
+    pub(super) fn changed<T: Send + 'static>(
+        &self,
+        (op, begun): (Op, Instant),
+        request: &Request,
+        node: INodeNo,
+        answer: Answer<T>,
+        reply: impl FnOnce(Result<T, Errno>) + Send + 'static,
+    ) {
+        let core = &self.mounted.core;
+        match self.done(op, begun, request, node, answer) {
+            Ok(done) if core.committer.is_full() => {
+                core.metrics.held_back();
+                core.committer.after_flush(Box::new(move |durable| {
+                    reply(if durable { Ok(done) } else { Err(Errno::EIO) });
+                }));
+            }
+            answer => reply(answer),
         }
     }
 
-    pub(super) fn empty(&self, reply: ReplyEmpty, answer: Result<(), Errno>) {
-        match answer {
-            Ok(()) => reply.ok(),
-            Err(error) => reply.error(error),
-        }
+    /// Makes an inode with a name.
+    pub(super) fn make(
+        &self,
+        op: Op,
+        request: &Request,
+        (parent, name): (INodeNo, &OsStr),
+        body: NewBody,
+        mode: u32,
+        reply: ReplyEntry,
+    ) {
+        let begun = Instant::now();
+        let caller = self.caller(request);
+        let made = self
+            .mounted
+            .make(&caller, parent.0, name.as_bytes(), body, mode);
+        self.changed((op, begun), request, parent, made, entry(reply));
+    }
+
+    /// Removes a name, of a directory or of anything else.
+    pub(super) fn remove(
+        &self,
+        op: Op,
+        request: &Request,
+        (parent, name): (INodeNo, &OsStr),
+        reply: ReplyEmpty,
+    ) {
+        let begun = Instant::now();
+        let caller = self.caller(request);
+        let gone = self
+            .mounted
+            .unlink(&caller, parent.0, name.as_bytes(), op == Op::Rmdir);
+        self.changed((op, begun), request, parent, gone, empty(reply));
     }
 
     /// A reply that goes out once everything carried out before is durable.
@@ -124,13 +170,41 @@ impl Requests {
             self.visits.fetch_sub(1, Ordering::AcqRel);
         }
     }
+}
 
-    pub(super) fn xattr(&self, reply: ReplyXattr, size: u32, value: Result<Vec<u8>, Errno>) {
-        match value {
-            Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
-            Ok(value) if value.len() <= size as usize => reply.data(&value),
-            Ok(_) => reply.error(Errno::ERANGE),
-            Err(error) => reply.error(error),
-        }
+pub(super) fn entry(reply: ReplyEntry) -> impl FnOnce(Result<Attr, Errno>) {
+    move |answer| match answer {
+        Ok(attr) => reply.entry(&LONG, &file_attr(&attr), Generation(0)),
+        Err(error) => reply.error(error),
+    }
+}
+
+pub(super) fn attributes(reply: ReplyAttr) -> impl FnOnce(Result<Attr, Errno>) {
+    move |answer| match answer {
+        Ok(attr) => reply.attr(&LONG, &file_attr(&attr)),
+        Err(error) => reply.error(error),
+    }
+}
+
+pub(super) fn empty(reply: ReplyEmpty) -> impl FnOnce(Result<(), Errno>) {
+    move |answer| match answer {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(error),
+    }
+}
+
+pub(super) fn written(reply: ReplyWrite) -> impl FnOnce(Result<u64, Errno>) {
+    move |answer| match answer {
+        Ok(size) => reply.written(u32::try_from(size).unwrap_or(u32::MAX)),
+        Err(error) => reply.error(error),
+    }
+}
+
+pub(super) fn xattr(reply: ReplyXattr, size: u32, value: Result<Vec<u8>, Errno>) {
+    match value {
+        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
+        Ok(value) if value.len() <= size as usize => reply.data(&value),
+        Ok(_) => reply.error(Errno::ERANGE),
+        Err(error) => reply.error(error),
     }
 }

@@ -1,59 +1,28 @@
 //! Requests in, replies out. No request waits here for a disk to flush or for another request: such replies move to the committer, or to
 //! a thread of their own.
 
-use super::answers::Requests;
+use super::answers::{self, Requests, attributes, empty, entry, xattr};
 use super::convert::{file_attr, kind, nanos, nothing};
-use crate::committer::Then;
+use super::session::{self, LONG, NOT_AT_ALL};
 use crate::metrics::Op;
 use crate::mounted::Wanted;
 use crate::nodes::ROOT;
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, FileType, Filesystem, FopenFlags,
-    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags,
-    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
-    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
-    WriteFlags,
+    Generation, INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 use strand_engine::{BLOCK, NewBody};
-
-/// How long the kernel may believe what it was told: every change comes through it, or is followed by a notification.
-pub(super) const LONG: Duration = Duration::from_secs(7 * 86_400);
-/// Names of checkpoints are asked for every time: they come and go by commands.
-pub(super) const NOT_AT_ALL: Duration = Duration::ZERO;
-/// The longest write that the kernel sends at once, in bytes.
-const MAX_WRITE: u32 = 1 << 20;
-/// Requests that the kernel may have under way in the background (read-ahead, write-back).
-const MAX_BACKGROUND: u16 = 64;
 
 impl Filesystem for Requests {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        for wanted in [
-            InitFlags::FUSE_PARALLEL_DIROPS,
-            InitFlags::FUSE_ASYNC_DIO,
-            InitFlags::FUSE_ATOMIC_O_TRUNC,
-            InitFlags::FUSE_CACHE_SYMLINKS,
-            InitFlags::FUSE_DONT_MASK,
-            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
-            InitFlags::FUSE_DO_READDIRPLUS,
-            InitFlags::FUSE_READDIRPLUS_AUTO,
-            // Pages are dropped by notification only, not because a time looks newer.
-            InitFlags::FUSE_EXPLICIT_INVAL_DATA,
-        ] {
-            if config.add_capabilities(wanted).is_err() {
-                tracing::debug!(?wanted, "the kernel does not offer it");
-            }
-        }
-        let _ = config.set_max_write(MAX_WRITE);
-        let _ = config.set_max_background(MAX_BACKGROUND);
-        // What the kernel offers is the most it allows.
-        if let Err(most) = config.set_max_readahead(u32::MAX) {
-            let _ = config.set_max_readahead(most);
-        }
+        session::agree(config);
         Ok(())
     }
 
@@ -83,10 +52,7 @@ impl Filesystem for Requests {
     fn getattr(&self, request: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         let begun = Instant::now();
         let found = self.mounted.getattr(node.0);
-        match self.done(Op::Getattr, begun, request, node, found) {
-            Ok(attr) => reply.attr(&LONG, &file_attr(&attr)),
-            Err(error) => reply.error(error),
-        }
+        attributes(reply)(self.done(Op::Getattr, begun, request, node, found));
     }
 
     fn setattr(
@@ -118,10 +84,7 @@ impl Filesystem for Requests {
             handle: handle.map(|h| h.0),
         };
         let set = self.mounted.setattr(&self.caller(request), node.0, wanted);
-        match self.done(Op::Setattr, begun, request, node, set) {
-            Ok(attr) => reply.attr(&LONG, &file_attr(&attr)),
-            Err(error) => reply.error(error),
-        }
+        self.changed((Op::Setattr, begun), request, node, set, attributes(reply));
     }
 
     fn readlink(&self, request: &Request, node: INodeNo, reply: ReplyData) {
@@ -143,7 +106,6 @@ impl Filesystem for Requests {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let begun = Instant::now();
         let device = u64::from(rdev);
         let body = match kind(mode) {
             FileType::NamedPipe => NewBody::Fifo,
@@ -152,11 +114,8 @@ impl Filesystem for Requests {
             FileType::BlockDevice => NewBody::Block(device),
             _ => NewBody::File,
         };
-        let caller = self.caller(request);
-        let made = self
-            .mounted
-            .make(&caller, parent.0, name.as_bytes(), body, mode & !umask);
-        self.entry(reply, self.done(Op::Mknod, begun, request, parent, made));
+        let mode = mode & !umask;
+        self.make(Op::Mknod, request, (parent, name), body, mode, reply);
     }
 
     fn mkdir(
@@ -168,32 +127,16 @@ impl Filesystem for Requests {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        let begun = Instant::now();
-        let caller = self.caller(request);
-        let made = self.mounted.make(
-            &caller,
-            parent.0,
-            name.as_bytes(),
-            NewBody::Dir,
-            mode & !umask,
-        );
-        self.entry(reply, self.done(Op::Mkdir, begun, request, parent, made));
+        let (body, mode) = (NewBody::Dir, mode & !umask);
+        self.make(Op::Mkdir, request, (parent, name), body, mode, reply);
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let begun = Instant::now();
-        let gone = self
-            .mounted
-            .unlink(&self.caller(request), parent.0, name.as_bytes(), false);
-        self.empty(reply, self.done(Op::Unlink, begun, request, parent, gone));
+        self.remove(Op::Unlink, request, (parent, name), reply);
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let begun = Instant::now();
-        let gone = self
-            .mounted
-            .unlink(&self.caller(request), parent.0, name.as_bytes(), true);
-        self.empty(reply, self.done(Op::Rmdir, begun, request, parent, gone));
+        self.remove(Op::Rmdir, request, (parent, name), reply);
     }
 
     fn symlink(
@@ -204,13 +147,8 @@ impl Filesystem for Requests {
         target: &Path,
         reply: ReplyEntry,
     ) {
-        let begun = Instant::now();
         let body = NewBody::Symlink(target.as_os_str().as_bytes().into());
-        let caller = self.caller(request);
-        let made = self
-            .mounted
-            .make(&caller, parent.0, name.as_bytes(), body, 0o777);
-        self.entry(reply, self.done(Op::Symlink, begun, request, parent, made));
+        self.make(Op::Symlink, request, (parent, name), body, 0o777, reply);
     }
 
     fn rename(
@@ -236,7 +174,7 @@ impl Filesystem for Requests {
         } else {
             Err(rustix::io::Errno::INVAL)
         };
-        self.empty(reply, self.done(Op::Rename, begun, request, parent, moved));
+        self.changed((Op::Rename, begun), request, parent, moved, empty(reply));
     }
 
     fn link(
@@ -251,7 +189,7 @@ impl Filesystem for Requests {
         let made = self
             .mounted
             .link(&self.caller(request), node.0, parent.0, name.as_bytes());
-        self.entry(reply, self.done(Op::Link, begun, request, node, made));
+        self.changed((Op::Link, begun), request, node, made, entry(reply));
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -316,22 +254,14 @@ impl Filesystem for Requests {
             write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
             flags.0,
         );
-        let size = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        match self.done(Op::Write, begun, request, node, written) {
-            Ok(false) => reply.written(size),
-            Ok(true) => {
-                self.mounted.core.metrics.held_back();
-                let answer: Then = Box::new(move |durable| {
-                    if durable {
-                        reply.written(size);
-                    } else {
-                        reply.error(Errno::EIO);
-                    }
-                });
-                self.mounted.core.committer.after_flush(answer);
-            }
-            Err(error) => reply.error(error),
-        }
+        let written = written.map(|()| data.len() as u64);
+        self.changed(
+            (Op::Write, begun),
+            request,
+            node,
+            written,
+            answers::written(reply),
+        );
     }
 
     fn flush(
@@ -358,8 +288,7 @@ impl Filesystem for Requests {
     ) {
         let begun = Instant::now();
         self.mounted.release(handle.0);
-        let released = self.done(Op::Release, begun, request, node, Ok(()));
-        self.empty(reply, released);
+        empty(reply)(self.done(Op::Release, begun, request, node, Ok(())));
     }
 
     fn fsync(
@@ -516,7 +445,7 @@ impl Filesystem for Requests {
         let set = self
             .mounted
             .setxattr(&caller, node.0, name.as_bytes(), value, flags);
-        self.empty(reply, self.done(Op::Xattr, begun, request, node, set));
+        self.changed((Op::Xattr, begun), request, node, set, empty(reply));
     }
 
     fn getxattr(
@@ -529,15 +458,21 @@ impl Filesystem for Requests {
     ) {
         let begun = Instant::now();
         let value = self.mounted.getxattr(node.0, name.as_bytes());
-        let value = self.done(Op::Xattr, begun, request, node, value);
-        self.xattr(reply, size, value);
+        xattr(
+            reply,
+            size,
+            self.done(Op::Xattr, begun, request, node, value),
+        );
     }
 
     fn listxattr(&self, request: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
         let begun = Instant::now();
         let names = self.mounted.listxattr(&self.caller(request), node.0);
-        let names = self.done(Op::Xattr, begun, request, node, names);
-        self.xattr(reply, size, names);
+        xattr(
+            reply,
+            size,
+            self.done(Op::Xattr, begun, request, node, names),
+        );
     }
 
     fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -545,7 +480,7 @@ impl Filesystem for Requests {
         let gone = self
             .mounted
             .removexattr(&self.caller(request), node.0, name.as_bytes());
-        self.empty(reply, self.done(Op::Xattr, begun, request, node, gone));
+        self.changed((Op::Xattr, begun), request, node, gone, empty(reply));
     }
 
     fn create(
@@ -563,19 +498,26 @@ impl Filesystem for Requests {
         let made = self
             .mounted
             .create(&caller, parent.0, name.as_bytes(), mode & !umask, flags);
-        match self.done(Op::Create, begun, request, parent, made) {
-            Ok((attr, opened)) => reply.created(
-                &LONG,
-                &file_attr(&attr),
-                Generation(0),
-                FileHandle(opened.handle),
-                FopenFlags::FOPEN_KEEP_CACHE,
-            ),
-            Err(Errno::EAGAIN) => self
-                .mounted
-                .after_swap(Box::new(move || reply.error(Errno::ESTALE))),
-            Err(error) => reply.error(error),
-        }
+        let mounted = self.mounted.clone();
+        self.changed(
+            (Op::Create, begun),
+            request,
+            parent,
+            made,
+            move |made| match made {
+                Ok((attr, opened)) => reply.created(
+                    &LONG,
+                    &file_attr(&attr),
+                    Generation(0),
+                    FileHandle(opened.handle),
+                    FopenFlags::FOPEN_KEEP_CACHE,
+                ),
+                Err(Errno::EAGAIN) => {
+                    mounted.after_swap(Box::new(move || reply.error(Errno::ESTALE)));
+                }
+                Err(error) => reply.error(error),
+            },
+        );
     }
 
     fn ioctl(
@@ -607,7 +549,7 @@ impl Filesystem for Requests {
         let done = self
             .mounted
             .fallocate(&caller, handle.0, offset, length, mode);
-        self.empty(reply, self.done(Op::Fallocate, begun, request, node, done));
+        self.changed((Op::Fallocate, begun), request, node, done, empty(reply));
     }
 
     fn lseek(
@@ -647,9 +589,12 @@ impl Filesystem for Requests {
             (to_handle.0, to_offset),
             length,
         );
-        match self.done(Op::CopyRange, begun, request, to, copied) {
-            Ok(copied) => reply.written(u32::try_from(copied).unwrap_or(u32::MAX)),
-            Err(error) => reply.error(error),
-        }
+        self.changed(
+            (Op::CopyRange, begun),
+            request,
+            to,
+            copied,
+            answers::written(reply),
+        );
     }
 }

@@ -8,4 +8,4 @@ mod notify;
 mod session;
 
 pub(crate) use notify::Caches;
-pub(crate) use session::{FuseSession, Place, unmount};
+pub(crate) use session::{Place, serve, unmount};

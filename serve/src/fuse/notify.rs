@@ -18,11 +18,17 @@ const BARE: u32 = 16;
 pub(crate) struct Caches {
     notifier: Notifier,
     device: OwnedFd,
+    /// All names are never dropped at once.
+    one_by_one: bool,
 }
 
 impl Caches {
-    pub(super) fn new(notifier: Notifier, device: OwnedFd) -> Self {
-        Self { notifier, device }
+    pub(super) fn new(notifier: Notifier, device: OwnedFd, one_by_one: bool) -> Self {
+        Self {
+            notifier,
+            device,
+            one_by_one,
+        }
     }
 
     /// Drops pages and attributes of a node.
@@ -49,6 +55,9 @@ impl Caches {
 
     /// Drops all names of the mount; false where the kernel cannot.
     pub(crate) fn drop_all_names(&self) -> bool {
+        if self.one_by_one {
+            return false;
+        }
         let mut message = [0; BARE as usize];
         message[..4].copy_from_slice(&BARE.to_ne_bytes());
         message[4..8].copy_from_slice(&INC_EPOCH.to_ne_bytes());

@@ -2,8 +2,9 @@
 
 use super::answers::Requests;
 use super::notify::Caches;
+use crate::ground::Ground;
 use crate::mounted::Mounted;
-use fuser::{Config, Session, SessionACL};
+use fuser::{Config, InitFlags, KernelConfig, Session, SessionACL};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, FdFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
@@ -21,6 +22,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use strand_engine::{Kind, Refusal};
 
 /// Threads that serve one mount. None ever waits for a disk to flush, so a few are enough.
@@ -32,6 +34,41 @@ const HELPER_CONF: &str = "/etc/fuse.conf";
 /// The part of the type behind `fuse.`, by which lists of mounts can be searched.
 const SUBTYPE: &str = "strand";
 
+/// How long the kernel may believe what it was told: every change comes through it, or is followed by a notification.
+pub(super) const LONG: Duration = Duration::from_secs(7 * 86_400);
+/// Names of checkpoints are asked for every time: they come and go by commands.
+pub(super) const NOT_AT_ALL: Duration = Duration::ZERO;
+/// The longest write that the kernel sends at once, in bytes.
+const MAX_WRITE: u32 = 1 << 20;
+/// Requests that the kernel may have under way in the background (read-ahead, write-back).
+const MAX_BACKGROUND: u16 = 64;
+
+/// What of the kernel's offers is taken.
+pub(super) fn agree(config: &mut KernelConfig) {
+    for wanted in [
+        InitFlags::FUSE_PARALLEL_DIROPS,
+        InitFlags::FUSE_ASYNC_DIO,
+        InitFlags::FUSE_ATOMIC_O_TRUNC,
+        InitFlags::FUSE_CACHE_SYMLINKS,
+        InitFlags::FUSE_DONT_MASK,
+        InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+        InitFlags::FUSE_DO_READDIRPLUS,
+        InitFlags::FUSE_READDIRPLUS_AUTO,
+        // Pages are dropped by notification only, not because a time looks newer.
+        InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+    ] {
+        if config.add_capabilities(wanted).is_err() {
+            tracing::debug!(?wanted, "the kernel does not offer it");
+        }
+    }
+    let _ = config.set_max_write(MAX_WRITE);
+    let _ = config.set_max_background(MAX_BACKGROUND);
+    // What the kernel offers is the most it allows.
+    if let Err(most) = config.set_max_readahead(u32::MAX) {
+        let _ = config.set_max_readahead(most);
+    }
+}
+
 /// Where to mount, and how.
 #[derive(Debug)]
 pub(crate) struct Place {
@@ -39,68 +76,65 @@ pub(crate) struct Place {
     pub(crate) at: File,
     /// Its path, without links.
     pub(crate) path: PathBuf,
+    /// The same without its path.
+    pub(crate) ground: Arc<Ground>,
     /// What lists of mounts show as the source.
     pub(crate) source: OsString,
     pub(crate) read_only: bool,
     pub(crate) allow_other: bool,
 }
 
-/// A running mount.
-#[derive(Debug)]
-pub(crate) struct FuseSession {
-    /// What the kernel remembers of it.
-    pub(crate) caches: Caches,
-    /// Ends when the mount is gone and every request answered.
-    pub(crate) thread: JoinHandle<()>,
+/// Mounts and serves on a thread, which ends when the mount is gone and every request answered; `ended` runs then, however that came.
+pub(crate) fn serve(
+    mounted: Arc<Mounted>,
+    place: &Place,
+    ended: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, Refusal> {
+    let root = rustix::process::geteuid().is_root();
+    let device = if root {
+        mount_directly(place)?
+    } else {
+        mount_by_helper(place)?
+    };
+    run(mounted, place, device, ended).map_err(|error| {
+        if let Err(left) = unmount(&place.ground, &place.path, true) {
+            tracing::warn!(%left, "a mount that never worked stays");
+        }
+        cannot(place, &error)
+    })
 }
 
-impl FuseSession {
-    /// Mounts and serves; `ended` runs when the mount is gone, however that came.
-    pub(crate) fn start(
-        mounted: Arc<Mounted>,
-        place: &Place,
-        ended: impl FnOnce() + Send + 'static,
-    ) -> Result<Self, Refusal> {
-        let root = rustix::process::geteuid().is_root();
-        let device = if root {
-            mount_directly(place)?
-        } else {
-            mount_by_helper(place)?
-        };
-        let serve = || -> io::Result<(Session<Requests>, OwnedFd)> {
-            let own = device.as_fd().try_clone_to_owned()?;
-            let mut config = Config::default();
-            config.n_threads = Some(THREADS);
-            // More threads need more descriptors of the device, which a user may not be allowed to open.
-            config.clone_fd = open_device().is_ok();
-            let requests = Requests {
-                mounted,
-                visits: Arc::new(AtomicUsize::new(0)),
-            };
-            // Who may come in is the kernel's to decide, by the options of the mount.
-            let session = Session::from_fd(requests, device, SessionACL::All, config)?;
-            Ok((session, own))
-        };
-        let started = serve().and_then(|(session, own)| {
-            let caches = Caches::new(session.notifier(), own);
-            let run = move || {
-                if let Err(error) = session.run() {
-                    tracing::error!(%error, "a mount ended badly");
-                }
-                ended();
-            };
-            let thread = std::thread::Builder::new()
-                .name("mount".into())
-                .spawn(run)?;
-            Ok(Self { caches, thread })
-        });
-        started.map_err(|error| {
-            if let Err(left) = unmount(&place.path, true) {
-                tracing::warn!(%left, "a mount that never worked stays");
+fn run(
+    mounted: Arc<Mounted>,
+    place: &Place,
+    device: OwnedFd,
+    ended: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    place.ground.mounted()?;
+    let own = device.as_fd().try_clone_to_owned()?;
+    let mut config = Config::default();
+    config.n_threads = Some(THREADS);
+    // More threads need more descriptors of the device, which a user may not be allowed to open.
+    config.clone_fd = open_device().is_ok();
+    let requests = Requests {
+        mounted: mounted.clone(),
+        visits: Arc::new(AtomicUsize::new(0)),
+    };
+    // Who may come in is the kernel's to decide, by the options of the mount.
+    let session = Session::from_fd(requests, device, SessionACL::All, config)?;
+    let one_by_one = mounted.core.options.names_one_by_one;
+    // Before the first request is answered, and the kernel remembers anything of it.
+    let _ = mounted
+        .caches
+        .set(Caches::new(session.notifier(), own, one_by_one));
+    std::thread::Builder::new()
+        .name("mount".into())
+        .spawn(move || {
+            if let Err(error) = session.run() {
+                tracing::error!(%error, "a mount ended badly");
             }
-            cannot(place, &error)
+            ended();
         })
-    }
 }
 
 fn cannot(place: &Place, error: &io::Error) -> Refusal {
@@ -281,13 +315,16 @@ fn receive(from: &UnixStream) -> rustix::io::Result<Option<OwnedFd>> {
 /// for whoever has them open).
 ///
 /// # Errors
-/// [`io::ErrorKind::ResourceBusy`] where files are open.
-pub(crate) fn unmount(path: &Path, anyhow: bool) -> io::Result<()> {
+/// [`io::ErrorKind::ResourceBusy`] where files are open; `EINVAL` where it is not mounted any more.
+pub(crate) fn unmount(ground: &Ground, path: &Path, anyhow: bool) -> io::Result<()> {
+    if !ground.is_ours() {
+        return Err(Errno::INVAL.into()); // as the system says it: nothing of ours is mounted there
+    }
     let mut flags = UnmountFlags::NOFOLLOW;
     if anyhow {
         flags |= UnmountFlags::DETACH | UnmountFlags::FORCE;
     }
-    match rustix::mount::unmount(path, flags) {
+    match rustix::mount::unmount(ground.path(), flags) {
         Ok(()) => return Ok(()),
         Err(Errno::PERM) => {}
         Err(error) => return Err(error.into()),

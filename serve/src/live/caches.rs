@@ -5,9 +5,8 @@ use super::mounts::Mount;
 use crate::fuse::Caches;
 use crate::mounted::Mounted;
 use crate::nodes::{OWN, ROOT};
+use rustix::fs::OFlags;
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use strand_engine::{Event, Fileset, Ino, VolumeId};
 
@@ -37,7 +36,8 @@ fn same(before: &Fileset, after: &Fileset, ino: Ino) -> bool {
     }
 }
 
-/// For kernels that cannot drop all names at once: every name that differs, of every directory that the kernel holds.
+/// For kernels that cannot drop all names at once: of every directory that the kernel holds, every name that means something else now, or
+/// something that changed.
 fn drop_names(
     caches: &Caches,
     mounted: &Mounted,
@@ -45,20 +45,34 @@ fn drop_names(
     before: &Fileset,
     after: &Fileset,
 ) {
+    let replaced: BTreeSet<Ino> = known
+        .iter()
+        .copied()
+        .filter(|ino| !same(before, after, *ino))
+        .collect();
     for dir in std::iter::once(mounted.root()).chain(known.iter().copied()) {
-        if same(before, after, dir) {
-            continue;
-        }
         let names = |tree: &Fileset| {
             tree.inode(dir)
                 .and_then(|inode| inode.names().cloned())
                 .unwrap_or_default()
         };
-        let (old, new) = (names(before), names(after));
+        let old = names(before);
+        let drop_name = |name: &[u8]| caches.drop_name(mounted.node(OWN, dir), name);
+        // What the name means is another inode now, or the same as it was at another time: the kernel has to ask for that as well.
+        if same(before, after, dir) {
+            for (name, ino) in &old {
+                if replaced.contains(ino) {
+                    drop_name(name);
+                }
+            }
+            continue;
+        }
+        let new = names(after);
         let all: BTreeSet<_> = old.keys().chain(new.keys()).collect();
         for name in all {
-            if old.get(name) != new.get(name) {
-                caches.drop_name(mounted.node(OWN, dir), name);
+            let (was, is) = (old.get(name), new.get(name));
+            if was != is || was.is_some_and(|ino| replaced.contains(ino)) {
+                drop_name(name);
             }
         }
     }
@@ -68,7 +82,7 @@ impl Live {
     /// Drops exactly what events touched.
     pub(super) fn touched(&self, events: &[Event]) {
         for event in events {
-            let Some(volume) = volume_of(event) else {
+            let Some(volume) = event.volume() else {
                 continue;
             };
             let Some(mount) = self.mounts.of(volume) else {
@@ -76,7 +90,7 @@ impl Live {
             };
             if let Some(caches) = mount.caches() {
                 forget(caches, &mount.mounted, event);
-                if let Some(ino) = rewritten_by(event) {
+                if let Some(ino) = event.rewritten() {
                     self.resized(&mount, ino);
                 }
             }
@@ -102,49 +116,20 @@ impl Live {
         let Some(path) = tree.and_then(|tree| tree.path_of(ino)) else {
             return;
         };
-        let path = mount.path.join(OsStr::from_bytes(&path));
-        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-        if let Err(error) = rustix::fs::statat(rustix::fs::CWD, path, flags) {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        let asked = mount.ground.open(&path, flags).and_then(rustix::fs::fstat);
+        if let Err(error) = asked {
             tracing::debug!(%error, %ino, "the kernel keeps the size it knew");
         }
     }
 }
 
-/// The file whose content an event changes.
-fn rewritten_by(event: &Event) -> Option<Ino> {
-    match event {
-        Event::Written { ino, .. }
-        | Event::Punched { ino, .. }
-        | Event::Truncated { ino, .. }
-        | Event::Preallocated { ino, .. }
-        | Event::Shared { to: ino, .. }
-        | Event::FileRestored { ino, .. } => Some(*ino),
-        _ => None,
-    }
-}
-
-fn volume_of(event: &Event) -> Option<VolumeId> {
-    match event {
-        Event::Created { volume, .. }
-        | Event::Linked { volume, .. }
-        | Event::Unlinked { volume, .. }
-        | Event::Renamed { volume, .. }
-        | Event::Exchanged { volume, .. }
-        | Event::Written { volume, .. }
-        | Event::Punched { volume, .. }
-        | Event::Truncated { volume, .. }
-        | Event::Preallocated { volume, .. }
-        | Event::Shared { volume, .. }
-        | Event::AttributesSet { volume, .. }
-        | Event::XattrSet { volume, .. }
-        | Event::XattrRemoved { volume, .. }
-        | Event::FileRestored { volume, .. } => Some(*volume),
-        _ => None,
-    }
-}
-
 fn forget(caches: &Caches, mounted: &Mounted, event: &Event) {
     let node = |ino: Ino| mounted.node(OWN, ino);
+    if let Some(ino) = event.rewritten() {
+        caches.drop_inode(node(ino));
+        return;
+    }
     let name = |dir: Ino, name: &[u8]| {
         caches.drop_name(node(dir), name);
         caches.drop_attributes(node(dir));
@@ -186,11 +171,6 @@ fn forget(caches: &Caches, mounted: &Mounted, event: &Event) {
             name(*b_dir, b_name);
             moved(caches, mounted, *a_dir, a_name);
             moved(caches, mounted, *b_dir, b_name);
-        }
-        event if rewritten_by(event).is_some() => {
-            if let Some(ino) = rewritten_by(event) {
-                caches.drop_inode(node(ino));
-            }
         }
         Event::AttributesSet { ino, .. }
         | Event::XattrSet { ino, .. }

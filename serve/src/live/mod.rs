@@ -1,6 +1,7 @@
 //! A store in live use: one place through which mounts and the control socket reach it, so that what one does the other's caches follow.
 
 mod caches;
+mod changes;
 mod gated;
 mod hand_over;
 mod mounts;
@@ -8,12 +9,14 @@ mod obstacles;
 
 use crate::core::Core;
 use crate::metrics::{Figures, Metrics, Op};
+pub use changes::Seen;
+pub(crate) use gated::swaps;
 use mounts::Mounts;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use strand_engine::{Actor, Block, Command, Done, Error, Ino, Seq, Source, Store, VolumeId};
+use strand_engine::{Actor, Command, Done, Error, Ino, Seq, Source, Store, VolumeId};
 
 /// How a store is used live.
 #[derive(Clone, Debug)]
@@ -22,6 +25,8 @@ pub struct LiveOptions {
     pub commit_every: Duration,
     /// How long a checkpoint waits for the kernel to hand over dirty mapped pages.
     pub hand_over: Duration,
+    /// After a rollback names are dropped one by one, as kernels before 6.16 need it, also where all can be dropped at once.
+    pub names_one_by_one: bool,
 }
 
 impl Default for LiveOptions {
@@ -29,6 +34,7 @@ impl Default for LiveOptions {
         Self {
             commit_every: Duration::from_secs(5),
             hand_over: Duration::from_secs(5),
+            names_one_by_one: false,
         }
     }
 }
@@ -169,88 +175,6 @@ impl Live {
                 (VolumeId(0), Ino(0), Arc::new(actor.clone()))
             });
         outcome
-    }
-
-    /// Carries out a command on files; not durable until [`Live::sync`].
-    ///
-    /// # Errors
-    /// As [`Store::submit`].
-    pub fn submit(&self, actor: &Actor, command: Command) -> Result<Done, Error> {
-        let done = self.core.store.submit(actor, command)?;
-        self.core.committer.note(0);
-        self.touched(&done.events);
-        Ok(done)
-    }
-
-    /// As [`Live::submit`], with the payload blocks that a write or a truncation needs, in order.
-    ///
-    /// # Errors
-    /// As [`Store::submit_with`].
-    pub fn submit_with(
-        &self,
-        actor: &Actor,
-        command: Command,
-        payload: &[Block],
-    ) -> Result<Done, Error> {
-        let done = self.core.store.submit_with(actor, command, payload)?;
-        self.core
-            .committer
-            .note(payload.len() as u64 * strand_engine::BLOCK);
-        self.touched(&done.events);
-        Ok(done)
-    }
-
-    /// Writes bytes; not durable until [`Live::sync`].
-    ///
-    /// # Errors
-    /// As [`Store::write`].
-    pub fn write(
-        &self,
-        actor: &Actor,
-        volume: VolumeId,
-        ino: Ino,
-        offset: u64,
-        data: &[u8],
-    ) -> Result<Done, Error> {
-        let done = self.core.store.write(actor, volume, ino, offset, data);
-        self.core.committer.note(data.len() as u64);
-        self.rewritten(volume, ino);
-        done
-    }
-
-    /// Sets a file's size; not durable until [`Live::sync`].
-    ///
-    /// # Errors
-    /// As [`Store::truncate`].
-    pub fn truncate(
-        &self,
-        actor: &Actor,
-        volume: VolumeId,
-        ino: Ino,
-        size: u64,
-    ) -> Result<Done, Error> {
-        let done = self.core.store.truncate(actor, volume, ino, size)?;
-        self.core.committer.note(0);
-        self.rewritten(volume, ino);
-        Ok(done)
-    }
-
-    /// Punches a hole; not durable until [`Live::sync`].
-    ///
-    /// # Errors
-    /// As [`Store::punch`].
-    pub fn punch(
-        &self,
-        actor: &Actor,
-        volume: VolumeId,
-        ino: Ino,
-        offset: u64,
-        length: u64,
-    ) -> Result<Done, Error> {
-        let done = self.core.store.punch(actor, volume, ino, offset, length)?;
-        self.core.committer.note(0);
-        self.rewritten(volume, ino);
-        Ok(done)
     }
 
     /// Makes everything durable that was carried out so far; gives the position up to which it is.

@@ -1,16 +1,16 @@
 //! The mounts of a store: made, listed, ended.
 
+use super::hand_over::HandOver;
 use super::obstacles;
 use super::{Live, MountInfo, MountRequest};
 use crate::core::Core;
-use crate::fuse::{Caches, FuseSession, Place, unmount};
+use crate::fuse::{self, Caches, Place, unmount};
+use crate::ground::{Device, Ground};
 use crate::mounted::Mounted;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -33,8 +33,8 @@ pub(crate) struct Mount {
     over: Mutex<bool>,
     ended: Condvar,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// A hand-over of mapped pages runs.
-    pub(crate) handing_over: AtomicBool,
+    pub(super) ground: Arc<Ground>,
+    pub(super) hand_over: HandOver,
 }
 
 /// All mounts, by path.
@@ -115,6 +115,11 @@ impl Live {
     pub fn mount(self: &Arc<Self>, request: MountRequest) -> Result<MountInfo, Refusal> {
         let path = obstacles::look(&request, self.directory())?;
         let mounted = Mounted::new(self.core.clone(), request.source).map_err(|e| e.refusal())?;
+        let ground = Ground::of(&request.at, &path).map_err(|error| {
+            Refusal::new(Kind::Io, format!("cannot mount at {}", path.display()))
+                .why(error.to_string())
+        })?;
+        let ground = Arc::new(ground);
         let read_only = request.read_only || !matches!(request.source, Source::Live(_));
         let mount = Arc::new(Mount {
             label: request.label,
@@ -125,7 +130,8 @@ impl Live {
             over: Mutex::new(false),
             ended: Condvar::new(),
             thread: Mutex::default(),
-            handing_over: AtomicBool::new(false),
+            ground: ground.clone(),
+            hand_over: HandOver::default(),
         });
         {
             let mut by_path = self.mounts.lock();
@@ -147,6 +153,7 @@ impl Live {
         let place = Place {
             at: request.at,
             path,
+            ground,
             source: self
                 .directory()
                 .map_or_else(|| OsString::from("strand"), |d| d.as_os_str().to_owned()),
@@ -160,12 +167,12 @@ impl Live {
             mounts.remove(&ending);
             ending.end(&core);
         };
-        match FuseSession::start(mount.mounted.clone(), &place, ended) {
-            Ok(session) => {
-                // Nobody needs them before: commands find the mount, and no cache to tell, as long as the kernel has asked nothing.
-                let _ = mount.mounted.caches.set(session.caches);
-                *mount.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.thread);
-                read_ahead(&mount.path);
+        match fuse::serve(mount.mounted.clone(), &place, ended) {
+            Ok(thread) => {
+                *mount.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+                if let Ok(device) = mount.ground.mounted() {
+                    read_ahead(device);
+                }
                 tracing::info!(path = %mount.path.display(), label = mount.label, "mounted");
                 Ok(info(&mount))
             }
@@ -176,17 +183,18 @@ impl Live {
         }
     }
 
-    /// Unmounts; everything written through the mount is durable when this returns.
+    /// Unmounts what [`Live::mounts`] lists at a path; everything written through the mount is durable when this returns.
     ///
     /// # Errors
     /// [`Kind::NotFound`] where nothing of this store is mounted there; [`Kind::Busy`] where files are open.
     pub fn unmount(&self, at: &Path) -> Result<(), Refusal> {
-        let mount = self.mounted_at(at).ok_or_else(|| {
+        let found = self.mounts.lock().get(at).cloned();
+        let mount = found.ok_or_else(|| {
             Refusal::new(Kind::NotFound, format!("cannot unmount {}", at.display()))
                 .why("nothing of this store is mounted there")
                 .next("strand status lists the mounts")
         })?;
-        match unmount(&mount.path, false) {
+        match unmount(&mount.ground, &mount.path, false) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
                 return Err(self.busy(&mount));
@@ -205,14 +213,6 @@ impl Live {
             tracing::warn!(path = %mount.path.display(), "its last requests are not answered yet");
         }
         self.store().sync().map_err(|error| error.refusal())
-    }
-
-    fn mounted_at(&self, at: &Path) -> Option<Arc<Mount>> {
-        if let Some(found) = self.mounts.lock().get(at) {
-            return Some(found.clone());
-        }
-        let real = at.canonicalize().ok()?;
-        self.mounts.lock().get(&real).cloned()
     }
 
     fn busy(&self, mount: &Mount) -> Refusal {
@@ -258,10 +258,10 @@ impl Live {
     pub(super) fn unmount_all(&self) {
         let all = self.mounts.all();
         for mount in &all {
-            let quietly = unmount(&mount.path, false);
+            let quietly = unmount(&mount.ground, &mount.path, false);
             if let Err(error) = &quietly {
                 tracing::warn!(%error, path = %mount.path.display(), "unmounted although it is in use");
-                if let Err(error) = unmount(&mount.path, true) {
+                if let Err(error) = unmount(&mount.ground, &mount.path, true) {
                     tracing::error!(%error, path = %mount.path.display(), "cannot unmount");
                 }
             }
@@ -282,14 +282,9 @@ impl Live {
 }
 
 /// Lets the kernel read further ahead than it would by itself: one request then brings 1 MiB instead of 128 KiB. Only root may say so.
-fn read_ahead(path: &Path) {
-    let set = std::fs::metadata(path).and_then(|metadata| {
-        let device = metadata.dev();
-        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-        let knob = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
-        std::fs::write(knob, READ_AHEAD_KIB.to_string())
-    });
-    if let Err(error) = set {
+fn read_ahead((major, minor): Device) {
+    let knob = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+    if let Err(error) = std::fs::write(knob, READ_AHEAD_KIB.to_string()) {
         tracing::debug!(%error, "the kernel reads ahead as far as it likes");
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Attr, Base, Caller, Mounted};
 use crate::actors::holders;
+use crate::core::Inside;
 use crate::errno::{Answer, errno};
 use crate::handles::Handle;
 use crate::nodes::OWN;
@@ -21,7 +22,7 @@ const CAPABILITY: &[u8] = b"security.capability";
 /// One request copies at most so much by sharing blocks, and so much byte by byte; the kernel asks again for the rest. So no request
 /// keeps others waiting long.
 const COPY_SHARED_BYTES: u64 = 128 << 20;
-const COPY_BYTES: u64 = 8 << 20;
+const COPY_BYTES: u64 = 1 << 20;
 
 /// Readings of at least so many bytes, each no further than that from the one before, are a sequential reader's.
 const LONG_READ: u64 = 64 << 10;
@@ -157,10 +158,8 @@ impl Mounted {
         if let Base::Live { volume, .. } = &self.base
             && handle.view == OWN
         {
-            match self.enter(OWN) {
-                Ok((_, _gate)) => self.closed(&handle.opener, *volume, handle.ino),
-                Err(_) => self.closed(&handle.opener, *volume, handle.ino),
-            }
+            let _gate = self.enter(OWN); // there is one: the base is live
+            self.closed(&handle.opener, *volume, handle.ino);
         }
     }
 
@@ -176,10 +175,7 @@ impl Mounted {
     }
 
     /// A handle that may write now, and the gate, held.
-    fn writer(
-        &self,
-        number: u64,
-    ) -> Answer<(Arc<Handle>, VolumeId, std::sync::RwLockReadGuard<'_, ()>)> {
+    fn writer(&self, number: u64) -> Answer<(Arc<Handle>, VolumeId, Inside<'_>)> {
         let handle = self.handle(number)?;
         let (volume, gate) = self.enter(handle.view)?;
         // Under the gate: whoever swaps the tree marks the handles before it lets anybody in again.
@@ -248,8 +244,7 @@ impl Mounted {
         }
     }
 
-    /// Writes bytes. `written_back` says that the kernel wrote mapped pages: nobody knows who changed them. True where so much is
-    /// unflushed that the answer should wait for a commit.
+    /// Writes bytes. `written_back` says that the kernel wrote mapped pages: nobody knows who changed them.
     #[allow(clippy::too_many_arguments)] // those of the request
     pub(crate) fn write(
         &self,
@@ -260,7 +255,7 @@ impl Mounted {
         written_back: bool,
         kill: bool,
         flags: i32,
-    ) -> Answer<bool> {
+    ) -> Answer<()> {
         let (handle, volume, _gate) = self.writer(handle)?;
         if flags & libc::O_APPEND != 0 && !written_back {
             self.check_end(handle.ino, offset, flags)?;
@@ -285,7 +280,8 @@ impl Mounted {
             .write(actor, volume, handle.ino, offset, data)
             .map_err(|e| stale_errno(&e))?;
         self.core.metrics.wrote(data.len() as u64);
-        Ok(self.core.committer.note(data.len() as u64))
+        self.core.committer.note(data.len() as u64);
+        Ok(())
     }
 
     /// The kernel appends at the size it remembers. After a swap that may be the one of the tree before, where another write was under way when

@@ -9,7 +9,7 @@ mod strand;
 pub(crate) use attributes::{Time, Wanted};
 pub(crate) use strand::Visit;
 
-use crate::core::{Core, Gate};
+use crate::core::{Core, Gate, Inside};
 use crate::errno::{Answer, errno};
 use crate::fuse::Caches;
 use crate::handles::Handles;
@@ -17,7 +17,7 @@ use crate::nodes::{self, Nodes, OWN, ROOT, VIRTUAL, parts};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use strand_engine::{Actor, Body, Fileset, Ino, Inode, Source, VolumeId};
 
 /// What a mount shows.
@@ -239,7 +239,7 @@ impl Mounted {
     }
 
     /// Lets a change of the live tree in; whoever swaps trees waits until it is over. `EROFS` where nothing can be changed.
-    pub(crate) fn enter(&self, view: u16) -> Answer<(VolumeId, RwLockReadGuard<'_, ()>)> {
+    pub(crate) fn enter(&self, view: u16) -> Answer<(VolumeId, Inside<'_>)> {
         match &self.base {
             Base::Live { volume, gate, .. } if view == OWN => {
                 Ok((*volume, gate.read().unwrap_or_else(PoisonError::into_inner)))

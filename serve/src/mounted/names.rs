@@ -1,6 +1,7 @@
 //! Names: look up, create, link, unlink, rename.
 
 use super::{Attr, Caller, Mounted, attr};
+use crate::core::Inside;
 use crate::errno::{Answer, errno};
 use crate::nodes::{OWN, ROOT, VIRTUAL};
 use rustix::io::Errno;
@@ -45,11 +46,7 @@ impl Mounted {
     }
 
     /// Where names are changed: the volume, the directory, and the gate, held.
-    fn change(
-        &self,
-        parent: u64,
-        name: &[u8],
-    ) -> Answer<(VolumeId, Ino, std::sync::RwLockReadGuard<'_, ()>)> {
+    fn change(&self, parent: u64, name: &[u8]) -> Answer<(VolumeId, Ino, Inside<'_>)> {
         let (view, dir) = self.parts(parent);
         let (volume, gate) = self.enter(view)?;
         if self.is_strand(parent, name) {

@@ -82,8 +82,8 @@ impl Mounted {
 
     fn checkpoint(&self, name: &[u8]) -> Answer<Option<Attr>> {
         let volume = self.volume();
-        self.core.store.health().map_err(|e| errno(&e))?;
         let state = self.core.store.state();
+        self.core.store.health().map_err(|e| errno(&e))?;
         let named = std::str::from_utf8(name)
             .ok()
             .and_then(|name| state.checkpoint_named(name));
@@ -192,8 +192,8 @@ impl Mounted {
             return Ok(names);
         }
         names.insert(AT_NAME.into(), AT);
-        self.core.store.health().map_err(|e| errno(&e))?;
         let state = self.core.store.state();
+        self.core.store.health().map_err(|e| errno(&e))?;
         let volume = state.volume(self.volume()).ok_or(Errno::STALE)?;
         for (id, _) in volume.images.iter().filter(|(_, image)| !image.nodata) {
             let Some(checkpoint) = state.checkpoints.get(id).filter(|c| !c.nomount) else {

@@ -169,3 +169,66 @@ fn the_end_leaves_a_store_at_rest() {
     assert!(store.state().volume_named("pg").is_some());
     assert!(store.opening().recovery.as_ref().unwrap().clean);
 }
+
+#[test]
+fn a_client_from_before_a_rollback_writes_nothing_into_the_tree_after_it() {
+    let served = Served::new();
+    let client = served.client();
+    make_volume(&client, "pg");
+    let store = served.beside(&client);
+    let volume = store.state().volume_named("pg").unwrap().clone();
+    let create = |name: &str| Command::Create {
+        volume: volume.id,
+        dir: volume.live.root,
+        name: name.as_bytes().into(),
+        body: NewBody::File,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+    };
+    let created = client.submit(create("f"), &[]).unwrap().into_done();
+    let ino = match created.events.last() {
+        Some(Event::Created { ino, .. }) => *ino,
+        other => panic!("{other:?}"),
+    };
+    client.write(volume.id, ino, 0, b"kept").unwrap();
+    let checkpoint = Command::CheckpointCreate {
+        name: Some("c".into()),
+        volumes: vec![volume.id],
+        nomount: false,
+        removable: false,
+        nodata: false,
+        note: String::new(),
+    };
+    client.run(checkpoint, false).unwrap();
+    client.write(volume.id, ino, 0, b"lost").unwrap();
+
+    let other = served.client();
+    let now = served.beside(&other).state();
+    let image = now.checkpoint_named("c").unwrap().id;
+    let back = || Command::Rollback {
+        volume: volume.id,
+        source: Source::Checkpoint(volume.id, image),
+        only: false,
+    };
+    other.run(back(), false).unwrap();
+    for refused in [
+        client.write(volume.id, ino, 0, b"late"),
+        client.truncate(volume.id, ino, 1),
+        client.punch(volume.id, ino, 0, 1),
+        client.submit(create("late"), &[]),
+    ] {
+        assert_eq!(refused.unwrap_err().kind, Kind::Stale);
+    }
+    let store = served.beside(&other);
+    let tree = store.state().volume(volume.id).unwrap().live.clone();
+    let mut bytes = [0; 8];
+    assert_eq!(store.read(&tree, ino, 0, &mut bytes).unwrap(), 4);
+    assert_eq!(&bytes[..4], b"kept");
+    assert!(tree.child(volume.live.root, b"late").is_none());
+    // Who rolled back knows, whichever way the command came, and so does who comes afterwards.
+    other.write(volume.id, ino, 0, b"more").unwrap();
+    other.submit(back(), &[]).unwrap();
+    other.write(volume.id, ino, 0, b"more").unwrap();
+    served.client().write(volume.id, ino, 4, b"!").unwrap();
+}

@@ -4,7 +4,7 @@ use crate::setting::{me, setting};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use strand_engine::{Command, NewBody, SetAttributes};
+use strand_engine::{Command, Done, Error, NewBody, SetAttributes, Store};
 
 #[test]
 fn what_a_command_does_the_mount_shows() {
@@ -16,11 +16,16 @@ fn what_a_command_does_the_mount_shows() {
     let tree = live.store().live(volume).unwrap();
     let (root, ino) = (tree.root, tree.lookup(b"f").unwrap());
 
-    live.write(&me(), volume, ino, 0, b"longer").unwrap();
+    let seen = live.seen();
+    let change = |how: &dyn Fn(&Store) -> Result<Done, Error>| {
+        live.change(&seen, (volume, ino), 4096, how).unwrap();
+    };
+    let submit = |command| live.submit(&seen, &me(), command, &[]).unwrap();
+    change(&|store| store.write(&me(), volume, ino, 0, b"longer"));
     assert_eq!(fs::read(s.at.join("f")).unwrap(), b"longer");
-    live.truncate(&me(), volume, ino, 2).unwrap();
+    change(&|store| store.truncate(&me(), volume, ino, 2));
     assert_eq!(fs::read(s.at.join("f")).unwrap(), b"lo");
-    live.punch(&me(), volume, ino, 0, 1).unwrap();
+    change(&|store| store.punch(&me(), volume, ino, 0, 1));
     assert_eq!(fs::read(s.at.join("f")).unwrap(), b"\0o");
 
     let create = Command::Create {
@@ -32,7 +37,7 @@ fn what_a_command_does_the_mount_shows() {
         uid: 0,
         gid: 0,
     };
-    live.submit(&me(), create).unwrap();
+    submit(create);
     assert_eq!(fs::read(s.at.join("g")).unwrap(), b"");
     let rename = Command::Rename {
         volume,
@@ -43,15 +48,14 @@ fn what_a_command_does_the_mount_shows() {
         no_replace: false,
         exchange: false,
     };
-    live.submit(&me(), rename).unwrap();
+    submit(rename);
     assert!(!s.at.join("f").exists());
     assert_eq!(fs::read(s.at.join("g")).unwrap(), b"\0o");
     let set = SetAttributes {
         mode: Some(0o640),
         ..SetAttributes::default()
     };
-    live.submit(&me(), Command::SetAttributes { volume, ino, set })
-        .unwrap();
+    submit(Command::SetAttributes { volume, ino, set });
     let mode = fs::metadata(s.at.join("g")).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o640);
     let unlink = Command::Unlink {
@@ -60,7 +64,7 @@ fn what_a_command_does_the_mount_shows() {
         name: b"g"[..].into(),
         dir_wanted: false,
     };
-    live.submit(&me(), unlink).unwrap();
+    submit(unlink);
     assert!(!s.at.join("g").exists());
     assert_eq!(fs::read_dir(&s.at).unwrap().count(), 0);
 }
@@ -76,12 +80,18 @@ fn who_has_a_file_open_to_append_does_so_behind_what_a_command_wrote() {
     file.write_all(b"one\n").unwrap();
     let tree = s.live().store().live(s.volume).unwrap();
     let ino = tree.lookup(b"log").unwrap();
-    s.live()
-        .write(&me(), s.volume, ino, 4, b"from a command\n")
-        .unwrap();
+    let (live, at) = (s.live(), (s.volume, ino));
+    let seen = live.seen();
+    live.change(&seen, at, 15, |store| {
+        store.write(&me(), s.volume, ino, 4, b"from a command\n")
+    })
+    .unwrap();
     file.write_all(b"three\n").unwrap();
     assert_eq!(s.stored("log").unwrap(), b"one\nfrom a command\nthree\n");
-    s.live().truncate(&me(), s.volume, ino, 4).unwrap();
+    live.change(&seen, at, 4, |store| {
+        store.truncate(&me(), s.volume, ino, 4)
+    })
+    .unwrap();
     file.write_all(b"two\n").unwrap();
     assert_eq!(s.stored("log").unwrap(), b"one\ntwo\n");
 }

@@ -134,6 +134,38 @@ fn writers_wait_when_too_much_is_unflushed() {
 }
 
 #[test]
+fn whoever_copies_waits_when_too_much_is_unflushed() {
+    if !can_mount() {
+        return;
+    }
+    let slow = SlowDisk::new(Arc::new(MemoryDisk::new()), Duration::from_millis(500));
+    let scratch = tempfile::tempdir().unwrap();
+    let s = on_disk(scratch, Arc::new(slow), never());
+    let content: Vec<u8> = (0..1u32 << 18).flat_map(u32::to_le_bytes).collect();
+    fs::write(s.at.join("from"), &content).unwrap();
+    let from = File::open(s.at.join("from")).unwrap();
+    let to = File::create(s.at.join("to")).unwrap();
+    from.sync_all().unwrap();
+    let before = s.live().figures().held_back;
+    for round in 0..256 {
+        // Not on a block's edge: nothing can be shared, all is copied.
+        let (mut at, mut target, mut left) = (1, round << 20, content.len() - 1);
+        while left > 0 {
+            let copied =
+                rustix::fs::copy_file_range(&from, Some(&mut at), &to, Some(&mut target), left)
+                    .unwrap();
+            assert!(copied > 0);
+            left -= copied;
+        }
+    }
+    assert!(s.live().figures().held_back > before);
+    drop(to);
+    let stored = s.stored("to").unwrap();
+    let mut copies = stored.chunks(1 << 20);
+    assert!(copies.all(|copy| copy[..content.len() - 1] == content[1..]));
+}
+
+#[test]
 fn many_syncs_share_a_flush() {
     if !can_mount() {
         return;

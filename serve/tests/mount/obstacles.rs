@@ -93,3 +93,28 @@ fn a_mount_ended_by_others_is_noticed() {
     assert_eq!(s.live().mounts(), []);
     assert_eq!(s.stored("f").unwrap(), b"x");
 }
+
+#[test]
+fn a_mount_is_found_again_although_its_directory_was_moved() {
+    let Some(mut s) = setting() else { return };
+    s.live().unmount(&s.at.clone()).unwrap();
+    let (way, elsewhere) = (s.scratch.path().join("way"), s.scratch.path().join("else"));
+    fs::create_dir_all(elsewhere.join("mnt")).unwrap();
+    let at = s.mount(Source::Live(s.volume), "way/mnt");
+    let moved = s.scratch.path().join("moved");
+    fs::rename(&way, &moved).unwrap();
+    // Another file system of somebody else, where the path leads now.
+    std::os::unix::fs::symlink(&elsewhere, &way).unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    let other = rustix::mount::mount("tmpfs", elsewhere.join("mnt"), "tmpfs", flags, None);
+    if other.is_err() {
+        eprintln!("skipped: only root can mount something else here");
+        return;
+    }
+    let unmounted = s.live().unmount(&at);
+    let gone = rustix::mount::unmount(elsewhere.join("mnt"), rustix::mount::UnmountFlags::empty());
+    unmounted.unwrap();
+    gone.expect("it is still there");
+    assert!(s.live().mounts().is_empty());
+    assert_eq!(fs::read_dir(moved.join("mnt")).unwrap().count(), 0);
+}

@@ -1,13 +1,13 @@
 //! A volume goes back while it is mounted: nobody sees what was, and nobody writes over what is.
 
-use crate::setting::{Setting, me, setting};
+use crate::setting::{Setting, me, setting, setting_with};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use strand_engine::{Command, Kind, Source};
-use strand_serve::Force;
+use strand_serve::{Force, LiveOptions};
 
 fn checkpoint(s: &Setting, name: &str) -> Source {
     let command = Command::CheckpointCreate {
@@ -85,7 +85,21 @@ impl Drop for Page {
 
 #[test]
 fn after_a_rollback_names_content_and_attributes_are_those_of_the_image() {
-    let Some(s) = setting() else { return };
+    goes_back_and_forth(LiveOptions::default());
+}
+
+#[test]
+fn so_they_are_where_the_kernel_cannot_drop_all_names_at_once() {
+    goes_back_and_forth(LiveOptions {
+        names_one_by_one: true,
+        ..LiveOptions::default()
+    });
+}
+
+fn goes_back_and_forth(options: LiveOptions) {
+    let Some(s) = setting_with(options) else {
+        return;
+    };
     fs::create_dir(s.at.join("dir")).unwrap();
     fs::write(s.at.join("dir/kept"), vec![1; 300_000]).unwrap();
     fs::write(s.at.join("removed"), b"here").unwrap();

@@ -1,0 +1,106 @@
+//! Changes of files that come without a mount and without handles, from clients of the control socket: they name volumes and inodes that
+//! they have seen, and are refused where another tree was put there meanwhile.
+
+use super::{Force, Live, gated};
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+use strand_engine::{
+    Actor, BLOCK, Block, Command, Done, Error, Ino, Kind, Refusal, Store, VolumeId,
+};
+
+/// Which trees a client knows: how often each volume's had been swapped when it looked.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Seen(BTreeMap<VolumeId, u64>);
+
+impl Live {
+    /// The trees as they are now. Whoever looks at them after this names inodes that are there.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        let gates = self.core.gates().clone();
+        let swaps = |gate: &crate::core::Gate| *gate.read().unwrap_or_else(PoisonError::into_inner);
+        Seen(gates.iter().map(|(v, gate)| (*v, swaps(gate))).collect())
+    }
+
+    /// Carries out a command on files of the trees that were seen, with the payload blocks that a write or a truncation needs, in order; not
+    /// durable until [`Live::sync`]. A command that swaps trees goes the way of [`Live::run`].
+    ///
+    /// # Errors
+    /// As [`Store::submit_with`]; [`Kind::Stale`] where the volume's tree was swapped since.
+    pub fn submit(
+        &self,
+        seen: &Seen,
+        actor: &Actor,
+        command: Command,
+        payload: &[Block],
+    ) -> Result<Done, Error> {
+        if gated::swaps(&command) {
+            return self.run(actor, command, Force::No);
+        }
+        let store = self.store();
+        let done = match tree_of(&command) {
+            Some(volume) => {
+                self.inside(seen, volume, || store.submit_with(actor, command, payload))?
+            }
+            None => store.submit_with(actor, command, payload)?,
+        };
+        self.core.committer.note(payload.len() as u64 * BLOCK);
+        self.touched(&done.events);
+        Ok(done)
+    }
+
+    /// Changes the content of a file of the trees that were seen; not durable until [`Live::sync`]. `bytes` is what that may put in
+    /// memory.
+    ///
+    /// # Errors
+    /// What `how` gives; [`Kind::Stale`] where the volume's tree was swapped since.
+    pub fn change(
+        &self,
+        seen: &Seen,
+        (volume, ino): (VolumeId, Ino),
+        bytes: u64,
+        how: impl FnOnce(&Store) -> Result<Done, Error>,
+    ) -> Result<Done, Error> {
+        let done = self.inside(seen, volume, || how(self.store()));
+        // Also after an error: a long write may have got half-way.
+        self.core.committer.note(bytes);
+        self.rewritten(volume, ino);
+        done
+    }
+
+    /// Does something while nobody swaps the volume's tree, if it is the one that was seen.
+    fn inside<R>(
+        &self,
+        seen: &Seen,
+        volume: VolumeId,
+        then: impl FnOnce() -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let gate = self.core.gate(volume);
+        let swaps = gate.read().unwrap_or_else(PoisonError::into_inner);
+        if *swaps != seen.0.get(&volume).copied().unwrap_or(0) {
+            let stale = "cannot change files: the volume was set back meanwhile";
+            return Err(Refusal::new(Kind::Stale, stale)
+                .why("the files that this command knows are those from before")
+                .next("run it again")
+                .into());
+        }
+        then()
+    }
+}
+
+/// The volume whose inodes a command names.
+fn tree_of(command: &Command) -> Option<VolumeId> {
+    match command {
+        Command::Create { volume, .. }
+        | Command::Link { volume, .. }
+        | Command::Unlink { volume, .. }
+        | Command::Rename { volume, .. }
+        | Command::Write { volume, .. }
+        | Command::Truncate { volume, .. }
+        | Command::Preallocate { volume, .. }
+        | Command::Share { volume, .. }
+        | Command::SetAttributes { volume, .. }
+        | Command::SetXattr { volume, .. }
+        | Command::RemoveXattr { volume, .. } => Some(*volume),
+        _ => None,
+    }
+}
