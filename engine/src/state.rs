@@ -207,6 +207,8 @@ pub struct Checkpoint {
     pub seq: Seq,
     /// Its time.
     pub time: EventTime,
+    /// [`State::elapsed`] when it was taken: its age counts from there, whatever was done to the clock since.
+    pub elapsed: u64,
     /// Who took it.
     pub actor: ActorId,
     /// Its member volumes, ascending.

@@ -3,10 +3,11 @@
 use super::quota::may_create;
 use super::{checkpoint, cut, volume};
 use crate::command::{Command, Request};
-use crate::event::{Cause, Event, MAX_MEMBERS, MAX_SHIFTS};
+use crate::event::{Cause, Event, Grade, MAX_MEMBERS, MAX_SHIFTS};
 use crate::ids::{CheckpointId, VolumeId};
 use crate::name::check_user_name;
 use crate::refusal::{Kind, Refusal};
+use crate::schedule::is_scheduled_name;
 use crate::state::{Checkpoint, State};
 
 pub(super) fn judge(state: &State, request: &Request<'_>) -> Result<Vec<Event>, Refusal> {
@@ -20,6 +21,11 @@ pub(super) fn judge(state: &State, request: &Request<'_>) -> Result<Vec<Event>, 
             note,
         } => {
             let name = match name {
+                // A schedule's checkpoints are named by it, and the program's own names by nobody else.
+                Some(name) if is_scheduled_name(name) && request.actor.grade == Grade::Program => {
+                    unused(state, name)?;
+                    name.clone()
+                }
                 Some(name) => {
                     free_name(state, name)?;
                     name.clone()
@@ -236,6 +242,10 @@ pub(crate) fn keeps_no_data(found: &Checkpoint, what: &str) -> Refusal {
 
 fn free_name(state: &State, name: &str) -> Result<(), Refusal> {
     check_user_name(name)?;
+    unused(state, name)
+}
+
+fn unused(state: &State, name: &str) -> Result<(), Refusal> {
     if state.checkpoint_names.contains_key(name) {
         return Err(
             Refusal::new(Kind::Exists, format!("the checkpoint {name} exists"))

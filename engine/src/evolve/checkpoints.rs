@@ -240,6 +240,7 @@ fn on_checkpoint(state: &mut State, placed: &Placed<'_>) {
                 name: name.clone(),
                 seq: placed.seq,
                 time: placed.time,
+                elapsed: state.elapsed,
                 actor: placed.actor,
                 volumes: volumes.clone(),
                 removable: *removable,

@@ -85,7 +85,10 @@ mod tests {
             let now = civil(day);
             let next = (before.0, before.1, before.2 + 1);
             let month = (before.0, before.1 + 1, 1);
-            assert!(now == next || now == month || now == (before.0 + 1, 1, 1), "{now:?}");
+            assert!(
+                now == next || now == month || now == (before.0 + 1, 1, 1),
+                "{now:?}"
+            );
             assert!((1..=31).contains(&now.2) && (1..=12).contains(&now.1));
             before = now;
         }

@@ -39,7 +39,9 @@ pub fn plan(now: u64, last: Option<u64>, existing: &[Taken], schedule: &Schedule
 #[must_use]
 pub fn next_due(last: Option<u64>, every: u64) -> u64 {
     let Some(last) = last else { return 0 };
-    let stretch = (last / every.max(1)).saturating_add(1).saturating_mul(every);
+    let stretch = (last / every.max(1))
+        .saturating_add(1)
+        .saturating_mul(every);
     stretch.max(last.saturating_add(every / 2))
 }
 

@@ -178,6 +178,17 @@ impl<'d> Encoder<'d> {
 
     /// Where versions lie, and how much time has passed.
     fn space(&mut self, state: &State) -> io::Result<()> {
+        let checkpoints = state.checkpoints.values();
+        let mut taken = checkpoints
+            .chain(state.removed_checkpoints.values())
+            .map(|c| (c.id.0, c.elapsed));
+        loop {
+            let checkpoints: Vec<(u32, u64)> = taken.by_ref().take(PAIRS_IN_PART).collect();
+            if checkpoints.is_empty() {
+                break;
+            }
+            self.shared.record(&Record::Taken { checkpoints })?;
+        }
         let mut moved = state.places.moved.iter().map(|(birth, at)| (birth, *at));
         loop {
             let versions: Vec<(u64, u64)> = moved.by_ref().take(PAIRS_IN_PART).collect();

@@ -114,6 +114,8 @@ pub(super) enum Record<'a> {
         horizon: u64,
         audit: Option<u64>,
     },
+    /// Elapsed time when checkpoints that stand before it were taken.
+    Taken { checkpoints: Vec<(u32, u64)> },
 }
 
 /// The root of a radix map.

@@ -309,6 +309,7 @@ impl Decoder {
                 self.state.audit = audit;
                 Ok(())
             }
+            Record::Taken { checkpoints } => self.taken(&checkpoints),
             Record::Nodata { images } => {
                 self.nodata.extend(images);
                 Ok(())

@@ -78,6 +78,7 @@ impl Decoder {
             name: record.name.into(),
             seq: record.seq,
             time: record.time,
+            elapsed: 0, // a record of its own says it
             actor: ActorId(record.actor),
             volumes: record.volumes.iter().copied().map(VolumeId).collect(),
             removable: record.removable,

@@ -1,7 +1,7 @@
 //! History windows, and where versions lie.
 
 use super::{Decoder, Wrong};
-use crate::ids::{Seq, VolumeId};
+use crate::ids::{CheckpointId, Seq, VolumeId};
 use crate::schedule::Schedule;
 use crate::space::Retention;
 use std::sync::Arc;
@@ -29,6 +29,19 @@ impl Decoder {
         volume.retention = retention;
         volume.history = history;
         volume.schedule = schedule;
+        Ok(())
+    }
+
+    pub(super) fn taken(&mut self, checkpoints: &[(u32, u64)]) -> Result<(), Wrong> {
+        for &(id, elapsed) in checkpoints {
+            let id = CheckpointId(id);
+            let (state, missing) = (&mut self.state, "a checkpoint that is not there was taken");
+            let found = match state.checkpoints.get_mut(&id) {
+                Some(found) => found,
+                None => state.removed_checkpoints.get_mut(&id).ok_or(missing)?,
+            };
+            Arc::make_mut(found).elapsed = elapsed;
+        }
         Ok(())
     }
 
