@@ -145,12 +145,17 @@ fn give_up(state: &State, found: &Checkpoint, cause: GiveUp) -> Vec<Event> {
     events
 }
 
-/// Who goes next when the store is full: safety images before others, the oldest first; never what is held or in use.
+/// Who goes next when the store is full: safety images before others, the oldest first; those without data last, since they free next to
+/// nothing; never what is held or in use.
 fn next_to_give_way(state: &State, request: &Request<'_>) -> Option<Arc<Checkpoint>> {
+    let nodata = |c: &Checkpoint| {
+        let mut images = c.volumes.iter().filter_map(|id| state.image(*id, c.id));
+        images.all(|image| image.nodata)
+    };
     let candidates = state.checkpoints.values();
     candidates
         .filter(|c| c.removable && !c.held && holder(request.in_use, c.id).is_none())
-        .min_by_key(|c| (!is_auto_before(&c.name), c.id))
+        .min_by_key(|c| (nodata(c), !is_auto_before(&c.name), c.id))
         .cloned()
 }
 
