@@ -1,6 +1,6 @@
 //! One step of a history, in the reference's numbers.
 
-use crate::reference::{CheckpointNumber, Ino, Kind, Quota, Source, VolumeNumber};
+use crate::reference::{CheckpointNumber, Ino, Kind, Position, Quota, Source, VolumeNumber};
 
 /// One step.
 #[derive(Clone, Debug, PartialEq)]
@@ -215,6 +215,14 @@ pub enum Step {
         /// Even where more is used already.
         below_use: bool,
     },
+    /// Gives a checkpoint up for good.
+    CheckpointGiveUp(CheckpointNumber),
+    /// The next checkpoint gives way to a full store.
+    GiveWay,
+    /// Positions before one cannot be viewed any more.
+    ReleaseHistory(Position),
+    /// Copies some living versions elsewhere: which ones, the seed says.
+    Relocate(u64),
     /// A clone.
     CloneCreate {
         /// Its name.

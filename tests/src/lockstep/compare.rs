@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use strand_engine::owner::{living_brute, marked_brute, owned_brute};
 use strand_engine::quota::usage;
 use strand_engine::{Body, Fileset, Ino, Inode, State, Store, Volume, VolumeId};
+use strand_journal::BlockAddr;
 
 /// How much of the bytes a comparison reads. Maps, names and attributes are always compared in full.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -190,6 +191,11 @@ impl Comparison<'_> {
         let walked: std::collections::BTreeMap<u32, u64> =
             walked.into_iter().map(|(c, n)| (c.0, n)).collect();
         same("marked, by brute force", &marked, &walked)?;
+        same(
+            "first position to be viewed",
+            ours.history.max(theirs.created),
+            theirs.history,
+        )?;
         let quota = theirs.quota;
         let limits = (quota.soft, quota.hard, quota.on, quota.fail_writes);
         let mine = ours.quota;
@@ -268,7 +274,15 @@ impl Comparison<'_> {
             reference.living().len(),
             ours.len(),
         )?;
-        same("versions that a root keeps", ours, kept)
+        same("versions that a root keeps", &ours, &kept)?;
+        for birth in kept {
+            let present = state.places.find(BlockAddr(birth));
+            let present = present.ok_or(format!("version {birth} lives and was given back"))?;
+            if state.places.is_reclaimed(present.0) {
+                return Err(format!("version {birth} lies at {present:?}, given back"));
+            }
+        }
+        Ok(())
     }
 
     fn tree(&mut self, ours: &Tree, theirs: &Fileset, bytes: bool) -> Result<(), String> {

@@ -3,11 +3,14 @@
 use super::Pairs;
 use super::reference_side::bytes;
 use crate::history::Step;
+use crate::random::Random;
 use crate::reference::{Ino as OurIno, Kind, Source as OurSource};
+use strand_engine::owner::living_brute;
 use strand_engine::{
-    Actor, CheckpointId, Command, Done, Error, Ino, NewBody, Quota, Seq, SetAttributes, Source,
-    Store, VolumeId,
+    Actor, CheckpointId, Command, Done, Error, GiveUp, Ino, NewBody, Quota, Seq, SetAttributes,
+    Source, Store, VolumeId,
 };
+use strand_journal::{BLOCK_SIZE, Block, BlockAddr};
 
 /// What a step did to the engine.
 #[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
@@ -132,6 +135,15 @@ impl EngineSide<'_> {
                 ..Ran::default()
             }),
             Step::Reopen { .. } => Ok(Ran::default()),
+            Step::GiveWay => store
+                .run(&Actor::program(), Command::GiveWay)
+                .map(Ran::from),
+            Step::ReleaseHistory(before) => {
+                let before = (*before).min(store.state().boundary);
+                let command = Command::ReleaseHistory { before };
+                store.run(&Actor::program(), command).map(Ran::from)
+            }
+            Step::Relocate(seed) => relocate(store, *seed),
             _ => store.run(actor, administrative(step)).map(|d| Ran {
                 first: Some(d.first),
                 acknowledged: Some(d.last),
@@ -251,6 +263,36 @@ impl EngineSide<'_> {
     }
 }
 
+/// Copies up to a dozen living versions to the head of the journal, as runs where they were born side by side.
+fn relocate(store: &Store, seed: u64) -> Result<Ran, Error> {
+    let state = store.state();
+    let living: Vec<u64> = living_brute(&state).into_iter().collect();
+    let mut random = Random::new(seed);
+    let (mut births, mut payload): (Vec<(u64, u32)>, Vec<Block>) = (Vec::new(), Vec::new());
+    let start = random.below(living.len().max(1) as u64) as usize;
+    for birth in living.iter().skip(start).take(12) {
+        if random.one_in(4) {
+            continue;
+        }
+        let Some(present) = state.places.find(BlockAddr(*birth)) else {
+            continue;
+        };
+        let mut bytes = Box::new([0; BLOCK_SIZE]);
+        store.journal().read_block(present, &mut bytes)?;
+        payload.push(Block::new(bytes));
+        match births.last_mut() {
+            Some((first, count)) if *first + u64::from(*count) == *birth => *count += 1,
+            _ => births.push((*birth, 1)),
+        }
+    }
+    if births.is_empty() {
+        return Ok(Ran::default());
+    }
+    let command = Command::Relocate { births };
+    let done = store.submit_with(&Actor::program(), command, &payload)?;
+    Ok(done.into())
+}
+
 fn body(kind: &Kind) -> NewBody {
     match kind {
         Kind::File { .. } => NewBody::File,
@@ -348,6 +390,10 @@ fn administrative(step: &Step) -> Command {
                 fail_writes: quota.fail_writes,
             },
             below_use: *below_use,
+        },
+        Step::CheckpointGiveUp(c) => Command::CheckpointGiveUp {
+            checkpoint: CheckpointId(*c),
+            cause: GiveUp::Asked,
         },
         Step::CloneCreate { name, source: from } => Command::CloneCreate {
             name: name.clone(),

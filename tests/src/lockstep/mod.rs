@@ -18,7 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use strand_engine::fold::fold_prefix;
 use strand_engine::{
-    Actor, Clock, Grade, InitOptions, ManualClock, OpenOptions, State, Store, digest,
+    Actor, Clock, Event, Grade, InitOptions, ManualClock, OpenOptions, Placed, Seq, State, Store,
+    UNDO_DEPTH, digest,
 };
 use strand_journal::disk::Disk;
 use strand_journal::{Access, StoreId, max_record_blocks};
@@ -149,11 +150,17 @@ impl Lockstep {
             return Ok(None);
         }
         self.uncounted(false);
-        let images = self.store().state().next_checkpoint;
+        let state = self.store().state();
+        let (images, seq) = (state.next_checkpoint, state.seq);
+        drop(state);
         let theirs = self.engine().run(step);
         self.reference.times_differ = self.store().state().next_checkpoint != images;
         let first = theirs.as_ref().ok().and_then(|ran| ran.first).unwrap_or(0);
         let ours = on_reference(&mut self.reference, step, first);
+        if matches!(step, Step::ReleaseHistory(_)) {
+            self.follow_history(seq)?;
+        }
+        self.number_changes()?;
         match (ours, theirs) {
             (Ok(()), Ok(_)) => Ok(None),
             (Err(ours), Err(theirs)) if ours == theirs.kind().name() => Ok(Some(ours)),
@@ -163,6 +170,50 @@ impl Lockstep {
             )),
             (ours, Ok(_)) => Err(format!("the reference: {ours:?}, the engine did it")),
         }
+    }
+
+    /// How much of history goes is the engine's affair; what goes with it is the reference's too.
+    fn follow_history(&mut self, before: Seq) -> Result<(), String> {
+        let mut released = 0;
+        let store = self.store();
+        store.sync().map_err(|e| format!("sync: {e}"))?;
+        let mut see = |_: &State, placed: &Placed<'_>| {
+            if let Event::HistoryReleased { before: first, .. } = placed.event
+                && placed.seq > before
+            {
+                released = released.max(*first);
+            }
+        };
+        fold_prefix(&store.journal().reader(), None, &mut see)
+            .map_err(|e| format!("fold from the start: {e}"))?;
+        if released > 0 {
+            self.reference.release_history(released);
+        }
+        Ok(())
+    }
+
+    /// The changes that undo knows are the same, one by one; new ones get their numbers.
+    fn number_changes(&mut self) -> Result<(), String> {
+        let state = self.store().state();
+        let (ours, theirs) = (&mut self.reference.changes, &state.changes);
+        if theirs.len() == UNDO_DEPTH {
+            return Err("a history with so many changes that undo forgets some".into());
+        }
+        if ours.len() != theirs.len() {
+            let (ours, theirs) = (ours.len(), theirs.len());
+            return Err(format!(
+                "{ours} changes by the reference, {theirs} by the engine"
+            ));
+        }
+        for (ours, theirs) in ours.iter_mut().zip(theirs) {
+            if ours.seq == 0 {
+                ours.seq = theirs.seq;
+            }
+            if (ours.seq, ours.undone.is_some()) != (theirs.seq, theirs.undone.is_some()) {
+                return Err(format!("change {} is the engine's {theirs:?}", ours.seq));
+            }
+        }
+        Ok(())
     }
 
     /// Where bulk movements wait to be counted, what is used is what the books say so far: an input of the reference.

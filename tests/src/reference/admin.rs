@@ -102,6 +102,7 @@ impl Reference {
             nodata: BTreeSet::new(),
             origin,
             quota: Quota::default(),
+            history: 0,
         };
         self.volumes.insert(number, volume);
         number
@@ -455,6 +456,7 @@ impl Reference {
         self.changes
             .retain(|c| c.undone.is_none() || !c.volumes.iter().any(|v| volumes.contains(v)));
         self.changes.push(Change {
+            seq: 0,
             volumes,
             what,
             undone: None,

@@ -8,6 +8,7 @@ mod content;
 mod names;
 mod quota;
 mod restore;
+mod space;
 mod tree;
 mod undo;
 
@@ -49,6 +50,8 @@ pub struct Volume {
     pub origin: Option<Tree>,
     /// Limits of what its checkpoints own together.
     pub quota: Quota,
+    /// The first position that can still be viewed.
+    pub history: Position,
 }
 
 impl Volume {

@@ -213,10 +213,7 @@ impl Reference {
         match gone {
             Gone::Dropped(checkpoint) => {
                 self.bites.dropped += 1;
-                self.checkpoints.remove(checkpoint);
-                for volume in self.volumes.values_mut() {
-                    volume.images.remove(checkpoint);
-                }
+                self.drop_for_good(*checkpoint);
             }
             Gone::Converted(checkpoint) => {
                 self.bites.converted += 1;

@@ -1,12 +1,14 @@
 //! Undo and redo of administrative changes.
 
 use super::restore::{Delete, FileRollback};
-use super::{CheckpointNumber, Ino, Reference, Refused, Source, VolumeNumber};
+use super::{CheckpointNumber, Ino, Position, Reference, Refused, Source, VolumeNumber};
 use std::ops::Range;
 
 /// An administrative change.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Change {
+    /// The number of its event; 0 until the lock-step tells it.
+    pub seq: Position,
     /// The volumes it concerns.
     pub volumes: Vec<VolumeNumber>,
     /// What it was.

@@ -2,7 +2,7 @@
 
 use super::{Chooser, FEW_CHECKPOINTS, FEW_VOLUMES, OBJECT_NAMES};
 use crate::history::Step;
-use crate::reference::{BLOCK, Quota, Reference, Source, VolumeNumber};
+use crate::reference::{BLOCK, Position, Quota, Reference, Source, VolumeNumber};
 
 impl Chooser<'_> {
     fn object_name(&mut self) -> String {
@@ -60,7 +60,7 @@ impl Chooser<'_> {
     pub(super) fn history(&mut self, volume: VolumeNumber) -> Step {
         let many = self.reference.checkpoints.len() >= FEW_CHECKPOINTS;
         let crowded = self.reference.volumes.len() >= FEW_VOLUMES;
-        match self.random.below(44) {
+        match self.random.below(52) {
             0..12 if !many => {
                 let mut volumes: Vec<VolumeNumber> =
                     self.reference.volumes.keys().copied().collect();
@@ -125,6 +125,15 @@ impl Chooser<'_> {
             37 => Step::VolumeRename(volume, self.object_name()),
             38 => Step::VolumeRemove(volume, self.random.one_in(2)),
             39..43 => self.quota(volume),
+            43..46 => Step::Relocate(self.random.next_u64()),
+            46 => Step::CheckpointGiveUp(self.checkpoint()),
+            47 if self.random.one_in(2) => Step::GiveWay,
+            48..50 => {
+                let positions: Vec<Position> = self.reference.history.keys().copied().collect();
+                let early = 1 + positions.len() as u64 * 2 / 3;
+                let at = self.random.below(early) as usize;
+                Step::ReleaseHistory(positions.get(at).copied().unwrap_or(1))
+            }
             _ => Step::Settle,
         }
     }

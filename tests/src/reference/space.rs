@@ -1,0 +1,90 @@
+//! Space: who gives way to a full store, and what goes with history that cannot be viewed any more. Where bytes lie is nothing the reference knows of.
+
+use super::undo::{Change, What};
+use super::{CheckpointNumber, Position, Reference, Refused, VolumeNumber};
+
+impl Reference {
+    /// Somebody wants a checkpoint's space at once: it is gone for good.
+    ///
+    /// # Errors
+    /// `not-found`, `not-allowed`.
+    pub fn checkpoint_give_up(&mut self, checkpoint: CheckpointNumber) -> Result<(), Refused> {
+        if self.checkpoint(checkpoint)?.held {
+            return Err("not-allowed");
+        }
+        self.drop_for_good(checkpoint);
+        Ok(())
+    }
+
+    /// The next checkpoint that goes when the store is full: only removable ones that nobody holds; one that keeps nothing only where no other is left;
+    /// what the program made first; the oldest first.
+    ///
+    /// # Errors
+    /// `no-space` where none is left.
+    pub fn give_way(&mut self) -> Result<(), Refused> {
+        let keeps_nothing = |number: &CheckpointNumber| {
+            let mut volumes = self.volumes.values();
+            volumes.all(|v| !v.images.contains_key(number) || v.nodata.contains(number))
+        };
+        let next = self
+            .checkpoints
+            .iter()
+            .filter(|(_, c)| c.removable && !c.held)
+            .min_by_key(|(n, c)| (keeps_nothing(n), !c.name.starts_with("auto-before-"), **n));
+        let (next, _) = next.ok_or("no-space")?;
+        let next = *next;
+        self.drop_for_good(next);
+        Ok(())
+    }
+
+    pub(super) fn drop_for_good(&mut self, checkpoint: CheckpointNumber) {
+        self.checkpoints.remove(&checkpoint);
+        for volume in self.volumes.values_mut() {
+            volume.images.remove(&checkpoint);
+        }
+    }
+
+    /// Positions before one cannot be viewed any more. Changes of before the windows of all their volumes cannot be undone, and what only undo kept is gone.
+    pub fn release_history(&mut self, before: Position) {
+        let volumes = self.volumes.values_mut();
+        for volume in volumes.chain(self.removed_volumes.values_mut()) {
+            volume.history = volume.history.max(before);
+        }
+        let began = |number: &VolumeNumber| {
+            let volume = self.volumes.get(number);
+            let volume = volume.or_else(|| self.removed_volumes.get(number));
+            volume.map_or(before, |v| v.history)
+        };
+        let past = |c: &Change| c.volumes.iter().all(|v| c.seq < began(v));
+        let (gone, kept): (Vec<Change>, Vec<Change>) = self
+            .changes
+            .drain(..)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .partition(past);
+        self.changes = kept;
+        for change in gone {
+            match change.what {
+                What::VolumeRemoved { volume } => {
+                    self.removed_volumes.remove(&volume);
+                }
+                What::CheckpointRemoved { checkpoint } => {
+                    self.removed_checkpoints.remove(&checkpoint);
+                    let volumes = self.volumes.values_mut();
+                    for volume in volumes.chain(self.removed_volumes.values_mut()) {
+                        volume.removed_images.remove(&checkpoint);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The first position at which a volume can still be viewed, as far as it was ever set.
+    #[must_use]
+    pub fn viewable_from(&self, volume: VolumeNumber) -> Position {
+        let there = self.volumes.get(&volume);
+        let found = there.or_else(|| self.removed_volumes.get(&volume));
+        found.map_or(0, |v| v.history)
+    }
+}
