@@ -6,6 +6,7 @@
 pub mod anchor;
 pub mod check;
 pub mod diff;
+pub mod forecast;
 pub mod log;
 pub mod map;
 pub mod paths;

@@ -54,11 +54,7 @@ pub struct Sample {
 ///
 /// # Errors
 /// [`Kind::Invalid`] for more than [`MAX_TAKEN`] checkpoints or [`MAX_KEPT`] at once; what folding gives.
-pub fn simulate(
-    store: &Store,
-    volume: VolumeId,
-    schedule: &Schedule,
-) -> Result<Simulation, Error> {
+pub fn simulate(store: &Store, volume: VolumeId, schedule: &Schedule) -> Result<Simulation, Error> {
     let state = store.state();
     let mapped = mapped(&state, volume)?;
     let mut watch = Simulated::new(schedule, state.elapsed);
@@ -164,6 +160,7 @@ impl<'a> Simulated<'a> {
 
     /// They own so much until `until`.
     fn count_until(&mut self, until: u64) {
+        let until = until.min(self.end);
         let time = until.saturating_sub(self.counted);
         self.owned_time += u128::from(self.owned) * u128::from(time);
         self.counted = self.counted.max(until);

@@ -3,7 +3,7 @@
 use crate::trees::versions_that_differ;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use strand_engine::{Error, EventTime, Placed, Seq, State, Store, Volume, VolumeId, fold, owner};
+use strand_engine::{Error, EventTime, Seq, State, Store, Volume, VolumeId, fold, owner};
 
 /// A commit boundary: the tree is as it is here until the next one.
 #[derive(Copy, Clone, Debug)]
@@ -59,17 +59,23 @@ pub(super) fn follow(
         seen: 0,
     };
     let reader = store.journal().reader();
-    let end = fold::fold_prefix(&reader, Some(store.state().boundary), &mut |state, placed| {
-        if placed.seq <= follower.seen {
-            // The fold began again, because an event goes back to a position it had not kept.
-            follower.before = None;
-            follower.back.clear();
-        }
-        follower.seen = placed.seq;
-        if state.seq == state.boundary {
-            follower.at_boundary(state, placed.first.0, watch);
-        }
-    })?;
+    let mut beginning = |_| store.beginning();
+    let end = fold::fold_from(
+        &reader,
+        &mut beginning,
+        Some(store.state().boundary),
+        &mut |state, placed| {
+            if placed.seq <= follower.seen {
+                // The fold began again, because an event goes back to a position it had not kept.
+                follower.before = None;
+                follower.back.clear();
+            }
+            follower.seen = placed.seq;
+            if state.seq == state.boundary {
+                follower.at_boundary(state, placed.first.0, watch);
+            }
+        },
+    )?;
     follower.at_boundary(&end, u64::MAX, watch);
     match follower.failed {
         Some(error) => Err(error),
@@ -139,7 +145,8 @@ impl Follower {
             since: self.back.remove(&addr),
         });
         let lost = lost.collect();
-        self.back.extend(again.into_iter().map(|addr| (addr, elapsed)));
+        self.back
+            .extend(again.into_iter().map(|addr| (addr, elapsed)));
         lost
     }
 }

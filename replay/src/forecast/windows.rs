@@ -3,7 +3,7 @@
 use super::turnover::{Boundary, Lost, Watch, follow};
 use super::{mapped, no_volume};
 use serde::Serialize;
-use strand_engine::{Error, Kind, Refusal, Store, VolumeId, schedule};
+use strand_engine::{Error, Kind, Refusal, Store, VolumeId};
 
 /// So many windows are looked at, at most; they begin at equal distances. It bounds memory: 16 bytes each.
 const MAX_STEPS: u64 = 1 << 16;
@@ -11,7 +11,7 @@ const MAX_STEPS: u64 = 1 << 16;
 /// What all windows of one length say.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Forecast {
-    /// How long each window is, in ns.
+    /// How long each window is, in ns: as asked, or less where less is recorded.
     pub window: u64,
     /// How much elapsed time the journal records of the volume, in ns.
     pub recorded: u64,
@@ -30,8 +30,10 @@ pub struct Forecast {
 /// Counts, for every window of `window` ns, the versions that are live at its beginning and not at some commit within it: distinct blocks that
 /// were written over, cut off or removed. Costs a fold of the journal.
 ///
+/// Where less than a window is recorded, all of the record is the only window.
+///
 /// # Errors
-/// [`Kind::OutOfRange`] where less than a window is recorded; what folding gives.
+/// [`Kind::OutOfRange`] where nothing is recorded; what folding gives.
 pub fn forecast(store: &Store, volume: VolumeId, window: u64) -> Result<Forecast, Error> {
     let state = store.state();
     let mapped = mapped(&state, volume)?;
@@ -39,6 +41,7 @@ pub fn forecast(store: &Store, volume: VolumeId, window: u64) -> Result<Forecast
         return Err(Refusal::new(Kind::Invalid, "a window of no length").into());
     }
     let mut windows = Windows {
+        asked: window,
         window,
         end: state.elapsed,
         start: 0,
@@ -48,23 +51,18 @@ pub fn forecast(store: &Store, volume: VolumeId, window: u64) -> Result<Forecast
     };
     follow(store, volume, &mut windows)?.ok_or_else(no_volume)?;
     let recorded = windows.end.saturating_sub(windows.start);
-    if windows.count() == 0 {
-        return Err(Refusal::new(
-            Kind::OutOfRange,
-            format!("no {} are recorded", schedule::duration(window)),
-        )
-        .why(format!(
-            "the journal holds {} of the volume, a pause counting as an hour at most",
-            schedule::duration(recorded)
-        ))
-        .next("ask for less: --for 1m")
-        .into());
+    if recorded == 0 {
+        return Err(
+            Refusal::new(Kind::OutOfRange, "nothing is recorded of the volume yet")
+                .next("ask again when something was written")
+                .into(),
+        );
     }
     let mut counts = windows.counts();
     counts.sort_unstable();
     let rank = |percent: usize| counts[((counts.len() * percent).div_ceil(100)).max(1) - 1];
     Ok(Forecast {
-        window,
+        window: windows.window,
         recorded,
         windows: counts.len() as u64,
         p50: rank(50),
@@ -75,6 +73,8 @@ pub fn forecast(store: &Store, volume: VolumeId, window: u64) -> Result<Forecast
 }
 
 struct Windows {
+    /// How long each was asked to be, and is.
+    asked: u64,
     window: u64,
     /// Where the record ends, in elapsed ns.
     end: u64,
@@ -120,6 +120,7 @@ impl Windows {
 impl Watch for Windows {
     fn begins(&mut self, at: Boundary) {
         self.start = at.elapsed;
+        self.window = self.asked.min(self.end.saturating_sub(self.start));
         let room = self
             .end
             .saturating_sub(self.start)
