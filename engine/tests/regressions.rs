@@ -1,71 +1,14 @@
 //! What a review found, each with a test that failed before its mend.
 #![allow(clippy::unwrap_used)] // all of it is test code
 
+mod common;
+
+use common::*;
 use std::io::IoSlice;
 use std::sync::Arc;
 use strand_engine::*;
 use strand_journal::{Access, Block, Disk, MemoryDisk};
-fn clock() -> Arc<dyn Clock> {
-    Arc::new(ManualClock::new(1_800_000_000_000_000_000))
-}
-fn me() -> Actor {
-    Actor {
-        grade: Grade::Command,
-        uid: 7,
-        pid: 70,
-        name: "test".into(),
-        ..Actor::program()
-    }
-}
-fn new_store(segment_size: u64, capacity: Option<u64>) -> (Arc<dyn Disk>, Store) {
-    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
-    let options = InitOptions {
-        segment_size,
-        capacity,
-        store: StoreId([3; 16]),
-    };
-    let store = Store::init(disk.clone(), clock(), options, &me()).unwrap();
-    (disk, store)
-}
-fn volume(store: &Store, name: &str) -> VolumeId {
-    store
-        .run(
-            &me(),
-            Command::VolumeCreate {
-                name: name.into(),
-                mode: 0o755,
-                uid: 0,
-                gid: 0,
-            },
-        )
-        .unwrap();
-    store.state().volume_named(name).unwrap().id
-}
-fn file(store: &Store, volume: VolumeId, name: &str) -> Ino {
-    let dir = store.state().volume(volume).unwrap().live.root;
-    let name: Bytes = name.as_bytes().into();
-    store
-        .run(
-            &me(),
-            Command::Create {
-                volume,
-                dir,
-                name: name.clone(),
-                body: NewBody::File,
-                mode: 0o644,
-                uid: 0,
-                gid: 0,
-            },
-        )
-        .unwrap();
-    store
-        .state()
-        .volume(volume)
-        .unwrap()
-        .live
-        .child(dir, &name)
-        .unwrap()
-}
+
 fn reopen(disk: &Arc<dyn Disk>, access: Access) -> Result<Store, Error> {
     Store::open(
         disk.clone(),
@@ -80,7 +23,7 @@ fn reopen(disk: &Arc<dyn Disk>, access: Access) -> Result<Store, Error> {
 /// The last frame's header is lost, the state file behind it is whole: what it covers was durable.
 #[test]
 fn a_lost_tail_that_a_state_file_covers_is_damage_and_not_torn() {
-    let (disk, store) = new_store(64 << 10, None);
+    let (disk, store) = new_store(64 << 10);
     let v = volume(&store, "pg");
     let f = file(&store, v, "a");
     let done = store.write(&me(), v, f, 0, &[77; 4096]).unwrap();
@@ -107,7 +50,7 @@ fn a_lost_tail_that_a_state_file_covers_is_damage_and_not_torn() {
 
 #[test]
 fn a_write_past_the_size_it_gives_is_refused() {
-    let (disk, store) = new_store(64 << 10, None);
+    let (disk, store) = new_store(64 << 10);
     let v = volume(&store, "pg");
     let f = file(&store, v, "a");
     let run = WriteRun {
@@ -146,7 +89,7 @@ fn a_clock_past_2262_is_refused_before_it_is_recorded() {
 /// A job that tries again and again on a full store must not use up what removals need.
 #[test]
 fn refused_tries_leave_the_reserve_alone() {
-    let (disk, store) = new_store(64 << 10, Some(40 * (64 << 10)));
+    let (disk, store) = limited_store(64 << 10, Some(40 * (64 << 10)));
     let v = volume(&store, "pg");
     let f = file(&store, v, "a");
     let create = Command::CheckpointCreate {
@@ -189,7 +132,7 @@ fn refused_tries_leave_the_reserve_alone() {
 
 #[test]
 fn holes_made_beside_an_append_lose_nothing_of_it() {
-    let (_disk, store) = new_store(1 << 20, None);
+    let (_disk, store) = new_store(1 << 20);
     let v = volume(&store, "pg");
     let f = file(&store, v, "a");
     for _ in 0..1000 {
@@ -237,7 +180,7 @@ fn beside(
 /// One version at more and more places: past the limit its bytes are copied, and no list grows without bound.
 #[test]
 fn a_version_has_a_bounded_number_of_places() {
-    let (_disk, store) = new_store(1 << 20, None);
+    let (_disk, store) = new_store(1 << 20);
     let v = volume(&store, "pg");
     let f = file(&store, v, "a");
     store.write(&me(), v, f, 0, &[1; 4096]).unwrap();
@@ -270,7 +213,7 @@ fn a_version_has_a_bounded_number_of_places() {
 /// A state file of a tail that is gone names a position that other events have now: it must not speak for it.
 #[test]
 fn a_state_file_of_another_history_is_no_base() {
-    let (disk, store) = new_store(1 << 20, None);
+    let (disk, store) = new_store(1 << 20);
     let v = volume(&store, "pg");
     let f = file(&store, v, "a");
     let done = store.write(&me(), v, f, 0, &[1; 4096]).unwrap();
