@@ -120,6 +120,9 @@ pub(super) fn judge(state: &State, request: &Request<'_>) -> Result<Vec<Event>, 
                     "the file is not an unlinked one",
                 ));
             }
+            if request.open.contains(&(*id, *ino)) {
+                return Err(Refusal::new(Kind::Busy, "the file is open"));
+            }
             let mut events = unlink_copy_outs(volume, *ino, Cause::Unlink);
             events.push(Event::OrphanDropped {
                 volume: *id,

@@ -16,6 +16,7 @@ use crate::command::{Command, Request};
 use crate::event::{Actor, Event, Grade, MAX_TEXT};
 use crate::ids::{CheckpointId, Ino, VolumeId};
 use crate::refusal::{Kind, Refusal};
+use crate::space::GiveUp;
 use crate::state::{Checkpoint, Fileset, Inode, State, Volume};
 use crate::views::Views;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ pub fn decide(state: &State, request: &Request<'_>, views: &Views) -> Result<Vec
     if request.actor.grade == Grade::Command || request.command.is_administrative() {
         permitted(request.owner, request.actor)?;
     }
+    keeps_its_own_books(request)?;
     enough_room(request)?;
     texts_fit(request.actor)?;
     let mut events = Vec::with_capacity(2);
@@ -143,6 +145,31 @@ pub fn permitted(owner: Option<u32>, actor: &Actor) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
+}
+
+/// What the program records and gives up of itself is nobody else's to command: a digest that is made up would look like damage for ever, and a
+/// copy of other bytes would be damage.
+fn keeps_its_own_books(request: &Request<'_>) -> Result<(), Refusal> {
+    let own = match &request.command {
+        Command::CheckpointGiveUp { cause, .. } => *cause != GiveUp::Asked,
+        Command::Settle { .. }
+        | Command::RecordDigest { .. }
+        | Command::RecordClockJump { .. }
+        | Command::RecordRefused { .. }
+        | Command::Relocate { .. }
+        | Command::ReclaimSegments { .. }
+        | Command::ReleaseHistory { .. }
+        | Command::GiveWay
+        | Command::MoveArchive { .. } => true,
+        _ => false,
+    };
+    if own && request.actor.grade != Grade::Program {
+        return Err(Refusal::new(
+            Kind::NotAllowed,
+            "the store keeps its books itself",
+        ));
+    }
+    Ok(())
 }
 
 /// Bulk movements that wait to be counted keep old roots in memory, so there is a bound, below the one of `admit`.

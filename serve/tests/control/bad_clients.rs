@@ -3,7 +3,7 @@
 use crate::setting::{Served, refused};
 use std::io::Write;
 use std::time::{Duration, Instant};
-use strand_engine::{Command, Ino, Kind, VolumeId};
+use strand_engine::{Block, CheckpointId, Command, GiveUp, Kind, VolumeId};
 use strand_serve::control::message::{PROTOCOL, Payload, Reply, Request};
 
 #[test]
@@ -134,12 +134,14 @@ fn the_books_of_the_store_are_not_for_clients() {
             scope: 1,
             shifts: Vec::new(),
         },
-        Command::DropOrphan {
-            volume: VolumeId(1),
-            ino: Ino(1),
+        Command::ReclaimSegments {
+            ranges: vec![(16_384, 16_384)],
         },
-        Command::CreateStore {
-            program: "z".into(),
+        Command::ReleaseHistory { before: 1 },
+        Command::GiveWay,
+        Command::MoveArchive {
+            before: 1,
+            chain: [0; 32],
         },
     ];
     for command in forged {
@@ -148,5 +150,20 @@ fn the_books_of_the_store_are_not_for_clients() {
         let refusal = client.run(command.clone(), false).map(|_| ()).unwrap_err();
         assert_eq!(refusal.kind, Kind::NotAllowed, "{command:?}");
     }
+    let moved = Command::Relocate {
+        births: vec![(20_000, 1)],
+    };
+    let refusal = client
+        .submit(moved, &[Block::from_slice(&[7; 4096])])
+        .map(|_| ())
+        .unwrap_err();
+    assert_eq!(refusal.kind, Kind::NotAllowed);
     assert_eq!(client.position().unwrap().number, before);
+    // An administrator's word, but not this one: it is recorded.
+    let given_up = Command::CheckpointGiveUp {
+        checkpoint: CheckpointId(1),
+        cause: GiveUp::Capacity,
+    };
+    let refusal = client.run(given_up, false).map(|_| ()).unwrap_err();
+    assert_eq!(refusal.kind, Kind::NotAllowed);
 }
