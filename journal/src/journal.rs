@@ -4,12 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::address::{BlockAddr, ChainHash, Start, StoreId, Ticket};
+use crate::ahead::Asker;
 use crate::disk::{Disk, Lock};
 use crate::error::Error;
 use crate::frame::{Layout, flags};
 use crate::placement::{self, Part, Record};
 use crate::reader::Reader;
-use crate::segments::{self, Asker, Listing, Segments};
+use crate::segments::{self, Listing, Segments};
 use crate::store_file::{self, StoreFile, check_segment_size};
 use crate::walk::read_frame;
 use crate::writer::{Core, State};
@@ -238,26 +239,25 @@ impl Journal {
             self.late_epoch()?;
             state = self.core.state();
         }
-        placement::check(records, state.time)?;
-        let layout = &self.core.layout;
+        let mut parts = Vec::new();
+        // Where a segment has to be made first, others go on meanwhile.
+        while !self.find_place(&mut state, records, &mut parts)? {
+            let last = parts.last().map_or(0, |part| part.segment);
+            let new = parts.iter().filter(|part| part.segment > state.segment);
+            let needed = new.map(|part| blocks_of(part, records)).sum();
+            drop(state);
+            self.core.segments.ensure(last, needed, asker)?;
+            state = self.core.state();
+            self.writable(&state)?;
+        }
         let mut placed = Placement {
             first: state.next,
             addrs: Vec::with_capacity(records.len()),
             ticket: Ticket(state.next - 1 + records.len() as u64),
         };
-        let joins = state
-            .open
-            .as_ref()
-            .is_some_and(|open| placement::joins(open, records, layout));
-        if joins {
+        if parts.is_empty() {
             self.push_all(&mut state, records, &mut placed.addrs);
             return Ok(placed);
-        }
-        let parts = placement::plan(records, state.segment, state.block, layout)?;
-        if let Some(last) = parts.last() {
-            let needed = parts.iter().filter(|part| part.segment > state.segment);
-            let needed = needed.map(|part| blocks_of(part, records)).sum();
-            self.core.segments.ensure(last.segment, needed, asker)?;
         }
         for (i, part) in parts.iter().enumerate() {
             let more = if i + 1 < parts.len() { flags::MORE } else { 0 };
@@ -269,6 +269,25 @@ impl Journal {
             );
         }
         Ok(placed)
+    }
+
+    /// Finds the frames that the records take, none where they join the open one. False where a segment for them has not been entered.
+    fn find_place(
+        &self,
+        state: &mut State,
+        records: &[Record<'_>],
+        parts: &mut Vec<Part>,
+    ) -> Result<bool, Error> {
+        let layout = &self.core.layout;
+        parts.clear();
+        placement::check(records, state.time)?;
+        let open = state.open.as_ref();
+        if open.is_some_and(|open| placement::joins(open, records, layout)) {
+            return Ok(true);
+        }
+        *parts = placement::plan(records, state.segment, state.block, layout)?;
+        let entered = |last: &Part| self.core.segments.ahead.has_entered(last.segment);
+        Ok(parts.last().is_none_or(entered))
     }
 
     fn push_all(&self, state: &mut State, records: &[Record<'_>], addrs: &mut Vec<BlockAddr>) {
@@ -549,6 +568,12 @@ impl Journal {
     /// [`Error::Poisoned`].
     pub fn health(&self) -> Result<(), Error> {
         self.core.barrier.check()
+    }
+
+    /// Bytes of zeros written into segments ahead of small commits, since the opening: what a flush of written blocks costs more in
+    /// bytes.
+    pub fn zeros_written(&self) -> u64 {
+        self.core.segments.ahead.zeros_written()
     }
 
     /// A reader of frames, independent of the writers.

@@ -7,6 +7,7 @@
 //! What must not come in here: events, volumes, clocks, randomness.
 
 mod address;
+mod ahead;
 mod archive;
 mod barrier;
 mod beside;

@@ -1,17 +1,12 @@
-//! Segment files: their names, their making, and the open files.
-//!
-//! A segment is created, sized, synced, and its directory synced, before a frame enters it. Small segments are made when
-//! they are needed, on the thread that needs them, always by the same calls. Large ones may be made ahead by a thread
-//! that also writes zeros into them, so that small synchronous commits overwrite written blocks.
+//! Segment files: their names, which there are, how many there may be, and the open files. How they are made is in `ahead`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IoSlice};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::BLOCK_SIZE;
 use crate::address::Start;
+use crate::ahead::Ahead;
 use crate::archive::{Shelf, read_horizon};
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
@@ -21,10 +16,6 @@ use crate::frame::Layout;
 pub(crate) const DIR: &str = "journal";
 /// Most files held open at once.
 const MAX_OPEN: usize = 128;
-/// Segments up to this size are filled with zeros when they are made.
-const SMALL_SEGMENT: u64 = 1 << 20;
-/// Zeros are written in pieces of this size.
-const FILL_PIECE: u64 = 1 << 20;
 
 /// The path of a segment.
 pub(crate) fn path(segment: u64) -> String {
@@ -69,47 +60,36 @@ impl Listing {
 /// The segment files of a journal.
 #[derive(Debug)]
 pub(crate) struct Segments {
-    disk: Arc<dyn Disk>,
-    layout: Layout,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) layout: Layout,
     writable: bool,
     /// Another process writes.
     beside: bool,
     /// What stands in for segments that were given back.
     pub(crate) shelf: Shelf,
     open: Mutex<BTreeMap<u64, Arc<dyn DiskFile>>>,
+    /// Never held while the disk works.
     state: Mutex<State>,
-    /// The highest segment that a frame has entered: nobody writes zeros there any more. Raised under the state's lock.
-    entered: AtomicU64,
-    made: Condvar,
-    thread: Mutex<Option<thread::JoinHandle<()>>>,
+    pub(crate) ahead: Ahead,
 }
 
 #[derive(Debug)]
-struct State {
+pub(crate) struct State {
     /// The numbers that are there and may be entered.
-    present: BTreeSet<u64>,
-    /// Being made by the thread.
-    making: Option<u64>,
+    pub(crate) present: BTreeSet<u64>,
+    /// Being made, by whoever needs it or ahead of its time.
+    pub(crate) making: Option<u64>,
     capacity: Option<u64>,
     horizon: Option<Start>,
     /// Bytes of other files of the store, which count against its capacity.
     other_bytes: u64,
     /// Segments that must be left to make when ordinary work enters one.
-    reserve: u64,
-}
-
-/// Who asks for a segment.
-#[derive(Copy, Clone, Eq, PartialEq, Debug)]
-pub(crate) enum Asker {
-    /// Ordinary work leaves the reserve alone.
-    Ordinary,
-    /// What gives space back in the end, and may use the reserve for it.
-    Reclaim,
+    pub(crate) reserve: u64,
 }
 
 impl State {
     /// How many more segments the capacity allows.
-    fn room(&self, segment_size: u64, archives: u64) -> u64 {
+    pub(crate) fn room(&self, segment_size: u64, archives: u64) -> u64 {
         let Some(capacity) = self.capacity else {
             return u64::MAX;
         };
@@ -134,7 +114,7 @@ impl Segments {
             writable,
             beside: false,
             open: Mutex::default(),
-            entered: AtomicU64::new(present.last().copied().unwrap_or(0)),
+            ahead: Ahead::new(present.last().copied().unwrap_or(0)),
             state: Mutex::new(State {
                 present,
                 making: None,
@@ -143,8 +123,6 @@ impl Segments {
                 other_bytes: 0,
                 reserve: 0,
             }),
-            made: Condvar::new(),
-            thread: Mutex::default(),
         }
     }
 
@@ -229,11 +207,11 @@ impl Segments {
             .map_err(|error| Error::io("flush", DIR, error))
     }
 
-    fn open_files(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<dyn DiskFile>>> {
+    pub(crate) fn open_files(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<dyn DiskFile>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -262,7 +240,11 @@ impl Segments {
         Ok(file)
     }
 
-    fn keep(open: &mut BTreeMap<u64, Arc<dyn DiskFile>>, segment: u64, file: &Arc<dyn DiskFile>) {
+    pub(crate) fn keep(
+        open: &mut BTreeMap<u64, Arc<dyn DiskFile>>,
+        segment: u64,
+        file: &Arc<dyn DiskFile>,
+    ) {
         if open.len() >= MAX_OPEN {
             // The lowest goes: the newest segments are the busiest.
             open.pop_first();
@@ -281,7 +263,7 @@ impl Segments {
     }
 
     /// Segments that the disk has room for. One that does not say is asked again when a segment is made.
-    fn disk_room(&self) -> u64 {
+    pub(crate) fn disk_room(&self) -> u64 {
         let size = self.layout.segment_size;
         self.disk.free_bytes().map_or(u64::MAX, |free| free / size)
     }
@@ -293,163 +275,6 @@ impl Segments {
 
     pub(crate) fn capacity(&self) -> Option<u64> {
         self.state().capacity
-    }
-
-    /// Makes sure that every segment up to `last` may be entered, and notes that they will be.
-    pub(crate) fn ensure(&self, last: u64, needed: u64, asker: Asker) -> Result<(), Error> {
-        if last <= self.entered.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let mut state = self.state();
-        if asker == Asker::Ordinary && state.reserve > 0 {
-            let highest = state.present.last().copied().unwrap_or(0);
-            let ready = state.present.range(last + 1..).count() as u64;
-            let made = last.saturating_sub(highest);
-            drop(state);
-            let left = (ready + self.can_grow_by()).saturating_sub(made);
-            state = self.state();
-            if left < state.reserve {
-                return Err(Error::NoSpace {
-                    needed,
-                    source: None,
-                });
-            }
-        }
-        while state.making.is_some_and(|number| number <= last) {
-            state = self
-                .made
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        let mut next = state.present.last().copied().unwrap_or(0) + 1;
-        while next <= last {
-            self.make(&mut state, next, needed)?;
-            next += 1;
-        }
-        self.entered.fetch_max(last, Ordering::AcqRel);
-        Ok(())
-    }
-
-    fn make(&self, state: &mut State, segment: u64, needed: u64) -> Result<(), Error> {
-        let size = self.layout.segment_size;
-        let over = state.room(size, self.shelf.totals().1) == 0;
-        if over || segment > self.layout.last_segment() {
-            return Err(Error::NoSpace {
-                needed,
-                source: None,
-            });
-        }
-        let file =
-            create(&*self.disk, segment, size, size <= SMALL_SEGMENT).map_err(
-                |error| match error {
-                    Error::Io {
-                        action,
-                        path,
-                        source,
-                    } => no_space(action, &path, needed, source),
-                    other => other,
-                },
-            )?;
-        let mut open = self.open_files();
-        Self::keep(&mut open, segment, &file);
-        state.present.insert(segment);
-        Ok(())
-    }
-
-    /// Makes the segment after `current` ahead of its time and fills it with written zeros, on a thread.
-    pub(crate) fn prepare_after(self: &Arc<Self>, current: u64) {
-        let size = self.layout.segment_size;
-        if size <= SMALL_SEGMENT || !self.disk.background() {
-            return;
-        }
-        let segment = current + 1;
-        let mut state = self.state();
-        if state.room(size, self.shelf.totals().1) <= state.reserve
-            || state.making.is_some()
-            || state.present.last().is_some_and(|&last| last >= segment)
-        {
-            return;
-        }
-        state.making = Some(segment);
-        drop(state);
-        self.join();
-        let segments = Arc::clone(self);
-        let spawned = thread::Builder::new()
-            .name("segment".into())
-            .spawn(move || segments.work(segment));
-        match spawned {
-            Ok(handle) => {
-                *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle)
-            }
-            Err(error) => {
-                tracing::debug!(%error, "no thread to prepare a segment with");
-                self.state().making = None;
-                self.made.notify_all();
-            }
-        }
-    }
-
-    fn work(&self, segment: u64) {
-        /// Whoever waits for the segment goes on, also when this thread dies.
-        struct Finished<'a>(&'a Segments);
-        impl Drop for Finished<'_> {
-            fn drop(&mut self) {
-                self.0.state().making = None;
-                self.0.made.notify_all();
-            }
-        }
-        let finished = Finished(self);
-        let made = create(&*self.disk, segment, self.layout.segment_size, false);
-        let mut state = self.state();
-        match &made {
-            Ok(file) => {
-                let mut open = self.open_files();
-                Self::keep(&mut open, segment, file);
-                state.present.insert(segment);
-            }
-            // Whoever needs the segment will be told.
-            Err(error) => tracing::debug!(%error, "cannot prepare segment {segment}"),
-        }
-        drop(state);
-        drop(finished);
-        if let Ok(file) = made {
-            self.fill(segment, &*file);
-        }
-    }
-
-    /// Writes zeros until a frame enters.
-    fn fill(&self, segment: u64, file: &dyn DiskFile) {
-        let zeros = vec![0u8; FILL_PIECE as usize];
-        let mut at = 0;
-        while at < self.layout.segment_size {
-            // Held during the write: entering a segment waits for one piece at most, and none is written after that.
-            let state = self.state();
-            if self.entered.load(Ordering::Acquire) >= segment {
-                return;
-            }
-            if let Err(error) = file.write_at(&[IoSlice::new(&zeros)], at) {
-                tracing::debug!(%error, "cannot fill segment {segment}");
-                return;
-            }
-            drop(state);
-            at += FILL_PIECE;
-        }
-        if let Err(error) = file.sync_data() {
-            tracing::debug!(%error, "cannot flush segment {segment}");
-        }
-    }
-
-    /// Waits for the thread, if there is one.
-    pub(crate) fn join(&self) {
-        let handle = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(handle) = handle {
-            // A panic there has been printed, and nothing depends on it.
-            let _ = handle.join();
-        }
     }
 
     /// Reads from one segment; what lies beyond the end of its file reads as zeros.
@@ -489,7 +314,7 @@ impl Segments {
                 .sync_dir(DIR)
                 .map_err(|error| Error::io("flush", DIR, error))?;
         }
-        self.entered.store(last, Ordering::Release);
+        self.ahead.entered_again(last);
         Ok(())
     }
 
@@ -516,37 +341,6 @@ impl Segments {
         }
         Ok(())
     }
-}
-
-/// Makes a segment file, durable with its name.
-pub(crate) fn create(
-    disk: &dyn Disk,
-    segment: u64,
-    size: u64,
-    prepared: bool,
-) -> Result<Arc<dyn DiskFile>, Error> {
-    let path = path(segment);
-    let made = if prepared {
-        disk.create_prepared(&path, size)
-    } else {
-        disk.create(&path, size)
-            .and_then(|file| file.sync_data().map(|()| file))
-    };
-    let file = made.map_err(|error| discard(disk, &path, Error::io("create", &path, error)))?;
-    match disk.sync_dir(DIR) {
-        Ok(()) => Ok(file),
-        Err(error) => Err(discard(disk, &path, Error::io("flush", DIR, error))),
-    }
-}
-
-/// A segment that was not made whole goes away again, so that a later try may make it.
-fn discard(disk: &dyn Disk, path: &str, error: Error) -> Error {
-    if let Err(second) = disk.remove(path)
-        && second.kind() != io::ErrorKind::NotFound
-    {
-        tracing::debug!(%second, "cannot remove the unfinished {path}");
-    }
-    error
 }
 
 /// A full disk is a refusal, anything else a failure.

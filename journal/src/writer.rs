@@ -18,8 +18,10 @@ use crate::segments::{self, Segments};
 const MAX_FENCES: usize = 64;
 /// A batch up to this size is a small one.
 const SMALL_BATCH_BLOCKS: u32 = 64;
-/// So many small batches in a row make it worth to prepare the next segment.
+/// So many small batches in a row make it worth to fill the next segment with zeros.
 const SMALL_BATCHES: u32 = 64;
+/// Segments kept ready behind the head while large batches come: making one takes a few flushes.
+const AHEAD: u64 = 3;
 
 /// What the writers and the leader share.
 #[derive(Debug)]
@@ -234,11 +236,21 @@ impl Core {
             Ordering::Release,
         );
         state.small_batches = if small { state.small_batches + 1 } else { 0 };
-        let prepare = state.small_batches >= SMALL_BATCHES && end.block > self.layout.blocks() / 2;
+        let many_small = state.small_batches >= SMALL_BATCHES;
         drop(guard);
-        if prepare {
-            self.segments.prepare_after(end.segment);
-        }
+        self.prepare(&end, small, many_small);
+    }
+
+    /// Has the next segments made: one at half of the present one, more while large batches come.
+    fn prepare(&self, end: &Start, small: bool, many_small: bool) {
+        let half = end.block > self.layout.blocks() / 2;
+        let up_to = match (small, half) {
+            (false, _) => end.segment + AHEAD,
+            (true, true) => end.segment + 1,
+            (true, false) => return,
+        };
+        self.segments
+            .prepare(end.segment, up_to, half && many_small);
     }
 }
 

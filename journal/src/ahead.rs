@@ -1,0 +1,334 @@
+//! Making segments: a segment is created, sized and synced, and its directory synced, before a frame enters it.
+//!
+//! Small segments are made when they are needed, on the thread that needs them, always by the same calls. Large ones are made
+//! ahead of their time by a thread, so that a writer finds them ready however fast it goes; for small synchronous commits it also
+//! writes zeros into the next one, because written blocks flush faster than unwritten ones.
+
+use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::Error;
+use crate::segments::{self, DIR, Segments, State, path};
+
+/// Segments up to this size are filled with zeros when they are made.
+const SMALL_SEGMENT: u64 = 1 << 20;
+/// Zeros are written in pieces of this size.
+const FILL_PIECE: u64 = 1 << 20;
+
+/// Who asks for a segment.
+#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+pub(crate) enum Asker {
+    /// Ordinary work leaves the reserve alone.
+    Ordinary,
+    /// What gives space back in the end, and may use the reserve for it.
+    Reclaim,
+}
+
+/// The part of the segments that makes them.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    /// The highest segment that a frame has entered: nobody writes zeros there any more.
+    entered: AtomicU64,
+    /// Held while a piece of zeros is written, and to raise `entered`: entering a segment waits for one piece at most.
+    filling: Mutex<()>,
+    /// Told whenever a segment was made, or could not be.
+    made: Condvar,
+    orders: Mutex<Orders>,
+    ordered: Condvar,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+    zeros: AtomicU64,
+}
+
+/// What the thread is to do.
+#[derive(Debug, Default)]
+struct Orders {
+    /// Segments up to this one are to be made.
+    up_to: u64,
+    /// What could not be made is left to whoever needs it.
+    given_up: u64,
+    /// The segment to be filled, and how far it is; 0: none.
+    fill: u64,
+    filled: u64,
+    stop: bool,
+}
+
+/// What it does next.
+enum Work {
+    Make(u64),
+    Fill(u64, u64),
+}
+
+impl Ahead {
+    pub(crate) fn new(entered: u64) -> Ahead {
+        Ahead {
+            entered: AtomicU64::new(entered),
+            filling: Mutex::default(),
+            made: Condvar::new(),
+            orders: Mutex::default(),
+            ordered: Condvar::new(),
+            thread: Mutex::default(),
+            zeros: AtomicU64::new(0),
+        }
+    }
+
+    /// Segments above `last` were removed.
+    pub(crate) fn entered_again(&self, last: u64) {
+        self.entered.store(last, Ordering::Release);
+    }
+
+    /// Whether a segment was entered before: nothing has to be done for it.
+    pub(crate) fn has_entered(&self, segment: u64) -> bool {
+        segment <= self.entered.load(Ordering::Acquire)
+    }
+
+    /// Bytes of zeros written ahead.
+    pub(crate) fn zeros_written(&self) -> u64 {
+        self.zeros.load(Ordering::Relaxed)
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Segments {
+    /// Makes sure that every segment up to `last` may be entered, and notes that they will be. Works on the disk where they were not
+    /// made ahead.
+    pub(crate) fn ensure(&self, last: u64, needed: u64, asker: Asker) -> Result<(), Error> {
+        if self.ahead.has_entered(last) {
+            return Ok(());
+        }
+        let refused = Error::NoSpace {
+            needed,
+            source: None,
+        };
+        if asker == Asker::Ordinary && self.left_behind(last) < self.reserve() {
+            return Err(refused);
+        }
+        let archives = self.shelf.totals().1;
+        let mut state = self.state();
+        loop {
+            while state.making.is_some_and(|number| number <= last) {
+                let woken = self.ahead.made.wait(state);
+                state = woken.unwrap_or_else(PoisonError::into_inner);
+            }
+            let next = next_of(&state);
+            if next > last {
+                break;
+            }
+            let room = state.room(self.layout.segment_size, archives);
+            if room == 0 || next > self.layout.last_segment() {
+                return Err(refused);
+            }
+            state.making = Some(next);
+            drop(state);
+            self.make(next).map_err(|error| match error {
+                Error::Io {
+                    action,
+                    path,
+                    source,
+                } => segments::no_space(action, &path, needed, source),
+                other => other,
+            })?;
+            state = self.state();
+        }
+        drop(state);
+        let alone = self.ahead.filling.lock();
+        self.ahead.entered.fetch_max(last, Ordering::AcqRel);
+        drop(alone);
+        Ok(())
+    }
+
+    /// Segments that are ready, or could still be made, once all up to `last` are entered.
+    fn left_behind(&self, last: u64) -> u64 {
+        let growth = self.can_grow_by();
+        let state = self.state();
+        let ready = state.present.range(last + 1..).count() as u64;
+        let to_make = (last + 1).saturating_sub(next_of(&state));
+        ready.saturating_add(growth).saturating_sub(to_make)
+    }
+
+    /// Makes the segment that is noted as being made.
+    fn make(&self, segment: u64) -> Result<Arc<dyn DiskFile>, Error> {
+        /// Whoever waits for the segment goes on, also when this thread dies.
+        struct Finished<'a>(&'a Segments);
+        impl Drop for Finished<'_> {
+            fn drop(&mut self) {
+                self.0.state().making = None;
+                self.0.ahead.made.notify_all();
+            }
+        }
+        let _finished = Finished(self);
+        let size = self.layout.segment_size;
+        let file = create(&*self.disk, segment, size, size <= SMALL_SEGMENT)?;
+        Self::keep(&mut self.open_files(), segment, &file);
+        self.state().present.insert(segment);
+        Ok(file)
+    }
+
+    /// Orders segments up to `up_to` to be made on a thread, and the one after `head` to be filled with zeros. Does nothing but order.
+    pub(crate) fn prepare(self: &Arc<Self>, head: u64, up_to: u64, fill: bool) {
+        if self.layout.segment_size <= SMALL_SEGMENT || !self.disk.background() {
+            return;
+        }
+        let mut orders = self.ahead.orders();
+        let fill = if fill { head + 1 } else { 0 };
+        if orders.stop || (up_to <= orders.up_to && fill <= orders.fill) {
+            return;
+        }
+        orders.up_to = up_to.max(orders.up_to);
+        if fill > orders.fill {
+            (orders.fill, orders.filled) = (fill, 0);
+        }
+        drop(orders);
+        self.ahead.ordered.notify_one();
+        self.start();
+    }
+
+    /// Starts the thread, where it does not run yet.
+    fn start(self: &Arc<Self>) {
+        let mut thread = self.thread();
+        if thread.is_some() {
+            return;
+        }
+        let segments = Arc::clone(self);
+        let spawned = thread::Builder::new()
+            .name("segments".into())
+            .spawn(move || segments.work());
+        match spawned {
+            Ok(handle) => *thread = Some(handle),
+            Err(error) => tracing::debug!(%error, "no thread to prepare segments with"),
+        }
+    }
+
+    fn thread(&self) -> MutexGuard<'_, Option<thread::JoinHandle<()>>> {
+        let thread = self.ahead.thread.lock();
+        thread.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        while let Some(work) = self.next_work() {
+            match work {
+                // Whoever needs the segment will be told why it cannot be made.
+                Work::Make(segment) => {
+                    if let Err(error) = self.make(segment) {
+                        tracing::debug!(%error, "cannot prepare segment {segment}");
+                        self.ahead.orders().given_up = segment;
+                    }
+                }
+                Work::Fill(segment, from) => {
+                    let filled = self.fill(segment, from);
+                    let mut orders = self.ahead.orders();
+                    if orders.fill == segment {
+                        orders.filled = filled;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for something to do; None when all is over. A segment to be made goes before zeros.
+    fn next_work(&self) -> Option<Work> {
+        loop {
+            let (archives, on_disk) = (self.shelf.totals().1, self.disk_room());
+            let orders = self.ahead.orders();
+            if orders.stop {
+                return None;
+            }
+            let mut state = self.state();
+            let next = next_of(&state);
+            let room = state.room(self.layout.segment_size, archives).min(on_disk);
+            let ordered = next <= orders.up_to && next > orders.given_up;
+            if ordered && room > state.reserve && state.making.is_none() {
+                state.making = Some(next);
+                return Some(Work::Make(next));
+            }
+            let unfilled = orders.filled < self.layout.segment_size;
+            if unfilled && state.present.contains(&orders.fill) {
+                return Some(Work::Fill(orders.fill, orders.filled));
+            }
+            drop(state);
+            drop(self.ahead.ordered.wait(orders));
+        }
+    }
+
+    /// Writes a piece of zeros, unless a frame has entered; says how far the segment is now.
+    fn fill(&self, segment: u64, from: u64) -> u64 {
+        let over = self.layout.segment_size;
+        let failed = |error: &dyn std::fmt::Display| {
+            tracing::debug!(%error, "cannot fill segment {segment}");
+            over
+        };
+        let file = match self.file(segment) {
+            Ok(file) => file,
+            Err(error) => return failed(&error),
+        };
+        let alone = self.ahead.filling.lock();
+        if self.ahead.has_entered(segment) {
+            return over;
+        }
+        let zeros = vec![0u8; FILL_PIECE as usize];
+        if let Err(error) = file.write_at(&[IoSlice::new(&zeros)], from) {
+            return failed(&error);
+        }
+        drop(alone);
+        self.ahead.zeros.fetch_add(FILL_PIECE, Ordering::Relaxed);
+        let filled = from + FILL_PIECE;
+        if filled >= over
+            && let Err(error) = file.sync_data()
+        {
+            return failed(&error);
+        }
+        filled
+    }
+
+    /// Ends the thread, if there is one.
+    pub(crate) fn join(&self) {
+        self.ahead.orders().stop = true;
+        self.ahead.ordered.notify_all();
+        let handle = self.thread().take();
+        if let Some(handle) = handle {
+            // A panic there has been printed, and nothing depends on it.
+            let _ = handle.join();
+        }
+    }
+}
+
+/// The number that the next segment made will have.
+fn next_of(state: &State) -> u64 {
+    state.present.last().copied().unwrap_or(0) + 1
+}
+
+/// Makes a segment file, durable with its name.
+fn create(
+    disk: &dyn Disk,
+    segment: u64,
+    size: u64,
+    prepared: bool,
+) -> Result<Arc<dyn DiskFile>, Error> {
+    let path = path(segment);
+    let made = if prepared {
+        disk.create_prepared(&path, size)
+    } else {
+        disk.create(&path, size)
+            .and_then(|file| file.sync_data().map(|()| file))
+    };
+    let file = made.map_err(|error| discard(disk, &path, Error::io("create", &path, error)))?;
+    match disk.sync_dir(DIR) {
+        Ok(()) => Ok(file),
+        Err(error) => Err(discard(disk, &path, Error::io("flush", DIR, error))),
+    }
+}
+
+/// A segment that was not made whole goes away again, so that a later try may make it.
+fn discard(disk: &dyn Disk, path: &str, error: Error) -> Error {
+    if let Err(second) = disk.remove(path)
+        && second.kind() != io::ErrorKind::NotFound
+    {
+        tracing::debug!(%second, "cannot remove the unfinished {path}");
+    }
+    error
+}
