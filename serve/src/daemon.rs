@@ -1,6 +1,7 @@
 //! The daemon: a store in live use, from the moment its lock is taken until it is closed in good order.
 
 use crate::control::{self, Asked, Loopback, Server, Stale};
+use crate::scheduler::Scheduler;
 use crate::{Live, LiveOptions, MountInfo, MountRequest, mountinfo};
 use sd_notify::NotifyState;
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ pub struct DaemonOptions {
 pub struct Daemon {
     live: Arc<Live>,
     server: Server,
+    scheduler: Scheduler,
     port: Option<control::Port>,
     asked: Receiver<Asked>,
     options: DaemonOptions,
@@ -97,6 +99,7 @@ impl Daemon {
             .map_err(cannot("the port for the metrics"))?;
         found.iter().for_each(|text| tracing::info!("{text}"));
         Ok(Daemon {
+            scheduler: Scheduler::start(Arc::clone(&live)),
             live,
             server,
             port,
@@ -143,9 +146,13 @@ impl Daemon {
         tracing::info!("{why}: the store is closed");
         notify(&[NotifyState::Stopping]);
         let Daemon {
-            live, server, port, ..
+            live,
+            server,
+            scheduler,
+            port,
+            ..
         } = self;
-        drop(port);
+        drop((scheduler, port));
         for mount in live.mounts() {
             if mount.handles > 0 {
                 let (path, open) = (mount.path.display(), mount.handles);

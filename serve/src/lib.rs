@@ -15,6 +15,7 @@ mod metrics;
 mod mounted;
 pub mod mountinfo;
 mod nodes;
+mod scheduler;
 mod settler;
 
 pub use live::{Force, Live, LiveOptions, MountInfo, MountRequest, Seen};
