@@ -9,7 +9,7 @@ use crate::stores::{checkpoint, create, write};
 use crate::timing::{Dice, shuffled};
 use imbl::OrdSet;
 use strand_engine::{
-    Actor, ActorId, Bytes, Command, Event, Ino, NewBody, Placed, Request, State, Views, VolumeId,
+    Actor, ActorId, Bytes, Command, Event, InUse, Ino, NewBody, Placed, Request, State, Views, VolumeId,
     admit, decide, evolve,
 };
 use strand_journal::{BlockAddr, Crcs, MAX_RECORD_PAYLOAD};
@@ -70,6 +70,7 @@ impl Grown {
             open: &self.open,
             owner: None,
             bad: &[],
+            in_use: &InUse::nothing(),
             command,
         };
         let events =
