@@ -9,8 +9,8 @@ use crate::stores::{checkpoint, create, write};
 use crate::timing::{Dice, shuffled};
 use imbl::OrdSet;
 use strand_engine::{
-    Actor, ActorId, Bytes, Command, Event, InUse, Ino, NewBody, Placed, Request, State, Views, VolumeId,
-    admit, decide, evolve,
+    Actor, ActorId, Bytes, Command, Event, InUse, Ino, NewBody, Placed, Request, State, Views,
+    VolumeId, admit, decide, evolve,
 };
 use strand_journal::{BlockAddr, Crcs, MAX_RECORD_PAYLOAD};
 
