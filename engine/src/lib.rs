@@ -58,7 +58,7 @@ pub use schedule::{Keep, Schedule};
 pub use space::{GiveUp, Places, Retention};
 pub use state::{
     BlockMap, Body, Change, Checkpoint, FileBody, Fileset, Image, Inode, LONGEST_PAUSE, Ledger,
-    Names, Origin, Pending, Place, Roots, Spread, State, UNDO_DEPTH, Volume, What, Xattrs,
+    Names, Origin, Pending, Place, Returned, Roots, Spread, State, UNDO_DEPTH, Volume, What, Xattrs,
 };
 pub use store::{
     Done, FileReader, InitOptions, Lease, LeaseInfo, MovedArchives, OpenOptions, Opening, Step, Store, Trail,

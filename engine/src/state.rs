@@ -117,6 +117,20 @@ pub struct Volume {
     pub history: Seq,
     /// When checkpoints are taken of it, and which are kept.
     pub schedule: Option<Schedule>,
+    /// Trees that came back from a position, oldest first, until the history window has passed that.
+    pub returned: Queue<Arc<Returned>>,
+}
+
+/// A tree that a rollback, of a volume or of files, brought back from a position: versions in it may have been dead in between, and the history window shows
+/// them again.
+#[derive(Clone, Debug)]
+pub struct Returned {
+    /// The event that brought it last.
+    pub at: Seq,
+    /// The position that it came from.
+    pub position: Seq,
+    /// The tree there.
+    pub root: Fileset,
 }
 
 /// What a clone started from.
@@ -499,6 +513,23 @@ impl Volume {
         self.retention != Retention::default()
             || self.history != self.created
             || self.schedule.is_some()
+    }
+
+    /// Remembers a tree that an event brings back from a position.
+    pub(crate) fn bring_back(&mut self, at: Seq, source: Source, root: &Fileset) {
+        let Source::Position(_, position) = source else {
+            return;
+        };
+        // The files of one rollback come one by one.
+        let last = self.returned.last().filter(|last| last.position == position);
+        if last.is_some() {
+            self.returned.pop_back();
+        }
+        self.returned.push_back(Arc::new(Returned {
+            at,
+            position,
+            root: root.clone(),
+        }));
     }
 
     /// Says whether its ledgers wait for a count.

@@ -170,6 +170,7 @@ pub(super) fn evolve(state: &mut State, placed: &Placed<'_>, views: &Views) {
                     continue;
                 };
                 with_volume(state, *id, |v| {
+                    v.bring_back(placed.seq, *source, &root);
                     v.live = root;
                     v.generation += 1;
                     v.changed = placed.time;
@@ -387,6 +388,7 @@ fn add_volume(
         retention: Retention::default(),
         history: placed.seq,
         schedule: None,
+        returned: Queue::new(),
     };
     state.volumes.insert(id, Arc::new(volume));
 }

@@ -43,7 +43,9 @@ pub(super) fn evolve(state: &mut State, placed: &Placed<'_>, views: &Views) {
         } => {
             let tree = views.tree(state, *source);
             with_volume(state, *volume, |v| {
-                if let Some(from_inode) = tree.as_ref().and_then(|t| t.inode(*from)) {
+                let Some(tree) = &tree else { return };
+                v.bring_back(placed.seq, *source, tree);
+                if let Some(from_inode) = tree.inode(*from) {
                     restore(v, *ino, *from, from_inode, *attributes, now);
                 }
             });

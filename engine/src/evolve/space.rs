@@ -26,7 +26,12 @@ pub(super) fn evolve(state: &mut State, placed: &Placed<'_>) {
             with_volume(state, *volume, |v| v.retention = *retention);
         }
         Event::HistoryReleased { volume, before } => {
-            with_volume(state, *volume, |v| v.history = v.history.max(*before));
+            with_volume(state, *volume, |v| {
+                v.history = v.history.max(*before);
+                if v.returned.iter().any(|returned| returned.at < *before) {
+                    v.returned.retain(|returned| returned.at >= *before);
+                }
+            });
             forget_changes(state, *before);
         }
         Event::CheckpointGivenUp { checkpoint, .. } => drop_checkpoint(state, *checkpoint),

@@ -164,6 +164,16 @@ impl<'d> Encoder<'d> {
                 quota: volume.quota,
             })?;
         }
+        for returned in &volume.returned {
+            let fileset = self.shared.fileset(&returned.root, Some(live))?;
+            self.shared.record(&Record::Returned {
+                volume: volume.id.0,
+                removed,
+                at: returned.at,
+                position: returned.position,
+                fileset,
+            })?;
+        }
         if !volume.has_window() {
             return Ok(());
         }

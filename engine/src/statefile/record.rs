@@ -104,6 +104,14 @@ pub(super) enum Record<'a> {
         history: u64,
         schedule: Option<Schedule>,
     },
+    /// A tree that came back from a position, of a volume that stands before it.
+    Returned {
+        volume: u32,
+        removed: bool,
+        at: u64,
+        position: u64,
+        fileset: u64,
+    },
     /// Versions that were moved, ascending over all such records: birth and present address.
     Moved { versions: Vec<(u64, u64)> },
     /// Address ranges that were given back, ascending over all such records: first and one past the last.

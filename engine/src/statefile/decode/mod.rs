@@ -17,7 +17,7 @@ use crate::name::MAX_SYMLINK;
 use crate::queue::Queue;
 use crate::radix::{LoadError, Loader, NodeId};
 use crate::state::{
-    Body, FileBody, Fileset, Image, Inode, Names, Pending, Place, Roots, State, Xattrs,
+    Body, FileBody, Fileset, Image, Inode, Names, Pending, Place, Returned, Roots, State, Xattrs,
 };
 use imbl::{OrdMap, OrdSet};
 use lists::Open;
@@ -297,6 +297,16 @@ impl Decoder {
                 history,
                 schedule,
             } => self.window(volume, removed, (retention, history, schedule)),
+            Record::Returned {
+                volume,
+                removed,
+                at,
+                position,
+                fileset,
+            } => {
+                let root = named(&self.trees, fileset)?;
+                self.returned(volume, removed, Returned { at, position, root })
+            }
             Record::Moved { versions } => self.moved(&versions),
             Record::Reclaimed { ranges } => self.reclaimed(&ranges),
             Record::Ages {

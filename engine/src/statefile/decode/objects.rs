@@ -3,6 +3,7 @@
 use super::{Decoder, Wrong, named};
 use crate::event::Bytes;
 use crate::ids::{ActorId, CheckpointId, Ino, VolumeId};
+use crate::queue::Queue;
 use crate::quota::Quota;
 use crate::space::Retention;
 use crate::state::{Change, Checkpoint, Origin, Volume, What};
@@ -40,6 +41,7 @@ impl Decoder {
             retention: Retention::default(),
             history: record.created,
             schedule: None,
+            returned: Queue::new(),
         };
         self.counts.volumes += 1;
         if record.removed {
@@ -59,15 +61,7 @@ impl Decoder {
     }
 
     pub(super) fn quota(&mut self, id: u32, removed: bool, quota: Quota) -> Result<(), Wrong> {
-        let volumes = if removed {
-            &mut self.state.removed_volumes
-        } else {
-            &mut self.state.volumes
-        };
-        let volume = volumes
-            .get_mut(&VolumeId(id))
-            .ok_or("a quota is set of a volume that is not there")?;
-        Arc::make_mut(volume).quota = quota;
+        self.volume_again(id, removed)?.quota = quota;
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use super::{Decoder, Wrong};
 use crate::ids::{CheckpointId, Seq, VolumeId};
 use crate::schedule::Schedule;
 use crate::space::Retention;
+use crate::state::{Returned, Volume};
 use std::sync::Arc;
 use strand_journal::MAX_ADDRESS;
 
@@ -14,18 +15,10 @@ impl Decoder {
         removed: bool,
         (retention, history, schedule): (Retention, Seq, Option<Schedule>),
     ) -> Result<(), Wrong> {
-        let volumes = if removed {
-            &mut self.state.removed_volumes
-        } else {
-            &mut self.state.volumes
-        };
-        let volume = volumes
-            .get_mut(&VolumeId(id))
-            .ok_or("a window is set of a volume that is not there")?;
+        let volume = self.volume_again(id, removed)?;
         if history < volume.created || schedule.as_ref().is_some_and(|s| !s.is_sound()) {
             return Err("a window that cannot be".into());
         }
-        let volume = Arc::make_mut(volume);
         volume.retention = retention;
         volume.history = history;
         volume.schedule = schedule;
@@ -43,6 +36,34 @@ impl Decoder {
             Arc::make_mut(found).elapsed = elapsed;
         }
         Ok(())
+    }
+
+    pub(super) fn returned(
+        &mut self,
+        id: u32,
+        removed: bool,
+        returned: Returned,
+    ) -> Result<(), Wrong> {
+        let volume = self.volume_again(id, removed)?;
+        let last = volume.returned.last().map_or(0, |last| last.at);
+        if returned.at <= last || returned.position >= returned.at {
+            return Err("trees that came back stand out of order".into());
+        }
+        volume.returned.push_back(Arc::new(returned));
+        Ok(())
+    }
+
+    /// A volume that stands before what is set of it.
+    pub(super) fn volume_again(&mut self, id: u32, removed: bool) -> Result<&mut Volume, Wrong> {
+        let volumes = if removed {
+            &mut self.state.removed_volumes
+        } else {
+            &mut self.state.volumes
+        };
+        let volume = volumes
+            .get_mut(&VolumeId(id))
+            .ok_or("something is set of a volume that is not there")?;
+        Ok(Arc::make_mut(volume))
     }
 
     pub(super) fn moved(&mut self, versions: &[(u64, u64)]) -> Result<(), Wrong> {
