@@ -23,7 +23,7 @@ pub(crate) const TOPICS: [(&str, &str); 8] = [
 ];
 
 /// Every kind of event, with what it means.
-pub(crate) const EVENT_KINDS: [(&str, &str); 43] = [
+pub(crate) const EVENT_KINDS: [(&str, &str); 51] = [
     ("store-created", "the store begins"),
     ("actor-seen", "an actor is seen for the first time"),
     ("clock-jumped", "the wall clock jumped"),
@@ -73,6 +73,14 @@ pub(crate) const EVENT_KINDS: [(&str, &str); 43] = [
     ("quota-set", "what a volume's checkpoints may own"),
     ("quota-reached", "an alert: a limit is reached"),
     ("checkpoint-dropped", "a checkpoint gave way to a quota"),
+    ("relocated", "versions were copied elsewhere"),
+    ("segments-reclaimed", "space was given back"),
+    ("retention-set", "how far back a volume can be viewed"),
+    ("history-released", "a history window moved on"),
+    ("checkpoint-given-up", "a checkpoint is gone for good"),
+    ("schedule-set", "when checkpoints are taken, and kept"),
+    ("archive-moved", "old events left the store"),
+    ("audit-set", "how much of old events is kept"),
 ];
 
 const VIEWS: &str = "\
@@ -86,8 +94,9 @@ A VIEW names one tree of files, to read or to start from:
 Positions and times mean the last commit at or before them; the command says which
 on standard error before it acts:  → seq 48211, 2026-11-21 10:00:02 +01:00
 
-Every commit since the store's beginning can be viewed. A clone is a volume wherever
-VOL stands. Names of checkpoints are unique in the store.
+Every commit within a volume's history window can be viewed (strand retention), and
+checkpoints at any age. A clone is a volume wherever VOL stands. Names of checkpoints
+are unique in the store.
 
 Examples:
   strand ls pg@before-upgrade /base
@@ -103,11 +112,19 @@ A TIME is written as
   2026-11-21T10:00:02+01:00       RFC 3339, also with Z
 
 It means the last commit at or before it. Refused, with the reachable range: the
-future, a time before the store began, and a local time that the clock showed twice
-or never. Local means the time zone of TZ, or the system's.
+future, a time before the history window (strand retention show), and a local time
+that the clock showed twice or never. Local means the time zone of TZ, or the
+system's.
 
 Events carry the wall clock's time, made to grow from event to event. A jump of the
-clock is an event of its own: strand log --kind clock-jumped";
+clock is an event of its own: strand log --kind clock-jumped
+
+Ages are measured in time that passed, not by the clock on the wall: a clock that
+jumps a year ahead and back makes no checkpoint and no commit older. So does the age
+up to which a schedule keeps (4h, 30d), and the length of a history window.
+
+A schedule's checkpoints are named by UTC: auto-20261121T100000Z. If that name is
+taken already, as after a clock was set back, -2, -3 and so on follow.";
 
 const SPACE: &str = "\
 A checkpoint costs nothing when it is taken. When a block of the live volume is
@@ -129,8 +146,18 @@ Removing a checkpoint hands what an older one shows down to that one, and releas
 the rest. Rollbacks and removals move ownership in bulk; until that is counted the
 figures say settling. strand verify compares every ledger with a walk of all trees.
 
-This version never gives journal space back: a full store refuses writes, changes
-nothing, and checkpoints can still be removed.";
+What nobody can reach any more is given back in the background while the store is
+served, and by strand space reclaim: what still lives in an old segment is copied to
+the end of the journal, and the segment's file goes; its events stay, compressed.
+Reached is what a live volume shows, a checkpoint with data, a clone's origin, the
+history window, what undo could bring back, and whatever is mounted or read.
+
+When the store is full, it gives up in this order: dead space; the history window,
+its oldest part first; auto-before-* checkpoints; removable checkpoints; and then it
+refuses to write. Nothing held, mounted or read is ever given up.
+
+  strand space forecast VOL --for 3h      how much changes in three hours
+  strand schedule plan VOL --every .. --keep ..    what a schedule would have taken";
 
 const ROLLBACK: &str = "\
   strand rollback VOL --to IMAGE              one volume

@@ -36,7 +36,7 @@ pub(crate) enum Verb {
     Rename(Rename),
     /// Remove checkpoints, in any order
     #[command(after_help = "Example:\n  strand checkpoint remove monday --yes")]
-    Remove(Names),
+    Remove(Remove),
     /// Hold a checkpoint: it cannot be removed
     #[command(after_help = "Example:\n  strand checkpoint hold before-upgrade")]
     Hold(Name),
@@ -97,12 +97,15 @@ pub(crate) struct Name {
     pub(crate) name: String,
 }
 
-/// Checkpoints.
+/// `checkpoint remove`
 #[derive(Args, Debug)]
-pub(crate) struct Names {
+pub(crate) struct Remove {
     /// The checkpoints' names
     #[arg(value_name = "NAME", required = true)]
     pub(crate) names: Vec<String>,
+    /// For good: undo cannot bring it back, and its space need not wait for that
+    #[arg(long)]
+    pub(crate) now: bool,
 }
 
 /// `checkpoint map`

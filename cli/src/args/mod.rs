@@ -6,6 +6,8 @@ pub(crate) mod files;
 pub(crate) mod history;
 pub(crate) mod live;
 pub(crate) mod quota;
+pub(crate) mod schedule;
+pub(crate) mod space;
 pub(crate) mod store;
 pub(crate) mod volume;
 
@@ -141,6 +143,15 @@ pub(crate) enum Command {
     /// Quotas: what all checkpoints of a volume may own
     #[command(after_help = "Example:\n  strand quota show")]
     Quota(quota::Noun),
+    /// History windows: how far back every commit of a volume can be viewed
+    #[command(after_help = "Example:\n  strand retention show")]
+    Retention(schedule::RetentionNoun),
+    /// Schedules: checkpoints by the clock, thinned out as they grow older
+    #[command(after_help = "Example:\n  strand schedule show")]
+    Schedule(schedule::Noun),
+    /// Space: who owns what, what is given back, what will be needed
+    #[command(after_help = "Example:\n  strand space forecast pg --for 3h")]
+    Space(space::Noun),
     /// Every version of a file within reach: when, who, size
     #[command(after_help = "Example:\n  strand versions pg /base/16384")]
     Versions(history::Versions),

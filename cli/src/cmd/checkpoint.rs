@@ -1,14 +1,15 @@
 //! `strand checkpoint …`, all but the two views of its content (`map` and `diff`).
 
 use super::checkpoint_view;
-use crate::args::checkpoint::{Create, Flag, Flagged, List, Names, Noun, Rename, Verb};
+use super::removal::{self, movement};
+use crate::args::checkpoint::{Create, Flag, Flagged, List, Noun, Rename, Verb};
 use crate::confirm::confirm;
 use crate::context::{self, Context, checkpoint, volume, volume_or_only};
 use crate::error::{Outcome, refuse};
 use crate::output::table::{Align, Table};
 use crate::output::{units, words};
 use crate::tree;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use strand_engine::{BLOCK, Checkpoint, Command, Image, Kind, Ledger, Refusal, State, Volume};
 use strand_replay::log::actor_value;
 
@@ -22,7 +23,7 @@ pub(crate) fn run(context: &mut Context, noun: Noun) -> Outcome {
         Some(Verb::Map(args)) => checkpoint_view::map(context, args),
         Some(Verb::Diff(args)) => checkpoint_view::diff(context, args),
         Some(Verb::Rename(args)) => rename(context, args),
-        Some(Verb::Remove(args)) => remove(context, args),
+        Some(Verb::Remove(args)) => removal::run(context, args),
         Some(Verb::Hold(args)) => hold(context, &args.name, true),
         Some(Verb::Release(args)) => hold(context, &args.name, false),
         Some(Verb::Set(args)) => flag(context, args, true),
@@ -72,14 +73,14 @@ fn create(context: &mut Context, args: Create) -> Outcome {
 }
 
 /// What a checkpoint keeps, over all its volumes.
-struct Whole {
+pub(super) struct Whole {
     mapped: u64,
     files: u64,
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     settling: bool,
 }
 
-fn whole(state: &State, checkpoint: &Checkpoint) -> Whole {
+pub(super) fn whole(state: &State, checkpoint: &Checkpoint) -> Whole {
     let mut whole = Whole {
         mapped: 0,
         files: 0,
@@ -291,110 +292,6 @@ fn rename(context: &mut Context, args: Rename) -> Outcome {
         "{} is {} now; strand undo reverses it",
         args.name, args.new
     ))
-}
-
-fn remove(context: &mut Context, args: Names) -> Outcome {
-    let store = context.write()?;
-    let state = store.state();
-    let chosen = args
-        .names
-        .iter()
-        .map(|name| checkpoint(&state, name).cloned())
-        .collect::<Outcome<Vec<_>>>()?;
-    // What cannot be done is refused before anyone is asked about it.
-    for c in &chosen {
-        store.plan(
-            context.actor(),
-            Command::CheckpointRemove { checkpoint: c.id },
-        )?;
-    }
-    let owned: u64 = chosen.iter().map(|c| whole(&state, c).ledger.owned()).sum();
-    let noun = if chosen.len() == 1 {
-        "the checkpoint"
-    } else {
-        "the checkpoints"
-    };
-    let what = format!(
-        "remove {noun} {}",
-        context::list(args.names.iter().map(String::as_str))
-    );
-    confirm(
-        context,
-        &what,
-        &format!(
-            "{} {}",
-            if chosen.len() == 1 {
-                "it owns"
-            } else {
-                "they own"
-            },
-            units::blocks_size(owned)
-        ),
-    )?;
-    let mut removed = Vec::new();
-    for c in &chosen {
-        let before = store.state();
-        let done = store.run(
-            context.actor(),
-            Command::CheckpointRemove { checkpoint: c.id },
-        )?;
-        store.settle()?;
-        removed.push((c, movement(&before, &store.state(), c), done.last));
-    }
-    context.close(store)?;
-    if context.out.json {
-        let rows = removed.iter().map(|(c, moved, seq)| {
-            let to: Map<String, Value> = moved.handed.iter().map(|(name, blocks)| (name.clone(), json!(blocks * BLOCK))).collect();
-            json!({"checkpoint": c.name.as_ref(), "seq": seq, "handed_down_bytes": to, "released_bytes": moved.released * BLOCK})
-        });
-        let rows: Vec<Value> = rows.collect();
-        return context.out.object(json!({"removed": rows}));
-    }
-    for (c, moved, _) in &removed {
-        let handed = moved.handed_text();
-        context.out.line(format!(
-            "removed {}{handed}; {} released",
-            c.name,
-            units::counted(moved.released, "block")
-        ))?;
-    }
-    Ok(())
-}
-
-/// What the removal of a checkpoint, or its conversion to nodata, moved: by the ledgers before and after.
-struct Movement {
-    handed: Vec<(String, u64)>,
-    released: u64,
-}
-
-impl Movement {
-    fn handed_text(&self) -> String {
-        let to = |(name, blocks): &(String, u64)| {
-            let blocks = units::counted(*blocks, "block");
-            format!("; {blocks} passed to {name} (0 bytes moved)")
-        };
-        self.handed.iter().map(to).collect()
-    }
-}
-
-fn movement(before: &State, after: &State, removed: &Checkpoint) -> Movement {
-    let owned = whole(before, removed).ledger.owned();
-    let mut handed = Vec::new();
-    for c in after.checkpoints.values() {
-        let was = before
-            .checkpoints
-            .get(&c.id)
-            .map_or(0, |c| whole(before, c).ledger.handed_in);
-        let got = whole(after, c).ledger.handed_in.saturating_sub(was);
-        if got > 0 {
-            handed.push((c.name.to_string(), got));
-        }
-    }
-    let sum: u64 = handed.iter().map(|(_, blocks)| blocks).sum();
-    Movement {
-        handed,
-        released: owned.saturating_sub(sum),
-    }
 }
 
 fn hold(context: &mut Context, name: &str, held: bool) -> Outcome {

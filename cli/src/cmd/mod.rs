@@ -14,9 +14,13 @@ mod mount;
 mod pages;
 mod prove;
 mod quota;
+mod removal;
+mod retention;
 mod rollback;
+mod schedule;
 mod serve;
 mod served;
+mod space;
 mod store;
 mod top;
 mod volume;
@@ -49,6 +53,9 @@ pub(crate) fn run(context: &mut Context, command: Option<Command>) -> Outcome {
         Command::Truncate(args) => change::truncate(context, args),
         Command::Checkpoint(noun) => checkpoint::run(context, noun),
         Command::Quota(noun) => quota::run(context, noun),
+        Command::Retention(noun) => retention::run(context, noun),
+        Command::Schedule(noun) => schedule::run(context, noun),
+        Command::Space(noun) => space::run(context, noun),
         Command::Versions(args) => prove::versions(context, args),
         Command::Rollback(args) => rollback::run(context, args),
         Command::Undo(args) => rollback::undo(context, args, false),

@@ -25,6 +25,7 @@ go back    rollback VOL --to CHECKPOINT|seq:N|TIME [--file PATH] [--dry-run]
            undo [VOL] · redo [VOL]
 live       mount VIEW DIR [--rw] · umount DIR · serve [--mount VIEW=DIR] · stop
 branch     clone create NAME --from VIEW · clone list/remove/reset
+keep       schedule set/show/clear/plan · retention set/show · quota set/show
 look back  log [--volume --path --actor --kind --events --follow] · replay
 trust      verify [--data] [--anchor SEQ:HASH] · anchor
 more       completions SHELL · man DIR · help TOPIC · COMMAND --help

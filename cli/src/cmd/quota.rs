@@ -8,7 +8,7 @@ use crate::output::table::{Align, Table};
 use crate::output::units;
 use serde_json::{Value, json};
 use strand_engine::quota::usage;
-use strand_engine::{Command, Quota, Volume};
+use strand_engine::{Command, Quota, State, Volume};
 
 /// Runs it.
 pub(crate) fn run(context: &mut Context, noun: Noun) -> Outcome {
@@ -85,6 +85,43 @@ fn show(context: &mut Context, args: &Show) -> Outcome {
         return context.out.object(json!({"quotas": rows}));
     }
     table(chosen.into_iter()).print(&mut context.out)
+}
+
+/// For `status`: the volumes whose limits are enforced, as many as a screen has room for.
+pub(super) fn lines(context: &mut Context, state: &State) -> Outcome {
+    const SHOWN: usize = 4;
+    let limited = || state.volumes.values().filter(|v| v.quota.on);
+    for v in limited().take(SHOWN) {
+        let limits = [("soft", v.quota.soft), ("hard", v.quota.hard)];
+        let limits: Vec<String> = limits
+            .iter()
+            .filter_map(|(name, limit)| Some(format!("{name} {}", units::size((*limit)?))))
+            .collect();
+        let text = format!(
+            "{}: its checkpoints own {} of {}",
+            v.name,
+            super::volume::owned_text(v),
+            limits.join(", ")
+        );
+        let text = match state_of(v) {
+            "on" => text,
+            above => context.out.tinted(false, &format!("{text}: {above}")),
+        };
+        context.out.line(format!("quota     {text}"))?;
+    }
+    match limited().count() {
+        count if count > SHOWN => context.out.line(format!(
+            "quota     … of {} more: strand quota show",
+            units::counted((count - SHOWN) as u64, "volume")
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// For `status --json`.
+pub(super) fn limited(state: &State) -> Vec<Value> {
+    let limited = state.volumes.values().filter(|v| v.quota.on);
+    limited.map(|v| as_json(v)).collect()
 }
 
 fn table<'a>(volumes: impl Iterator<Item = &'a Volume>) -> Table {

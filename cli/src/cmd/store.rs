@@ -4,7 +4,7 @@ mod condition;
 
 pub(crate) use condition::health;
 
-use super::{served, volume};
+use super::{quota, served, volume};
 use crate::args::store::{Demo, Init};
 use crate::context::{Context, inside_store};
 use crate::demo::DemoOptions;
@@ -244,7 +244,7 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
             .collect();
         let mut object = json!({
             "store": path, "healthy": well, "health": health, "used_bytes": space.used_bytes,
-            "free_bytes": store.writable_bytes(), "full": store.writable_bytes() == 0, "last_verify": verified.json(), "capacity": space.capacity, "position": state.boundary, "time": units::json_time(state.time), "volumes": volumes,
+            "free_bytes": store.writable_bytes(), "full": store.writable_bytes() == 0, "last_verify": verified.json(), "capacity": space.capacity, "position": state.boundary, "time": units::json_time(state.time), "volumes": volumes, "quotas": quota::limited(&state),
             "last_checkpoint": last.map(|c| json!({"name": c.name.as_ref(), "seq": c.seq, "time": units::json_time(c.time)})),
             "undo": undo.map(|c| json!({"seq": c.seq, "what": change(&state, c)})),
         });
@@ -267,6 +267,7 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
         units::size(space.used_bytes),
         room(&store)
     ))?;
+    quota::lines(context, &state)?;
     context.out.line(format!(
         "position  {}",
         words::position(state.boundary, state.time)

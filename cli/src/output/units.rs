@@ -73,6 +73,21 @@ pub(crate) fn seconds(duration: std::time::Duration) -> String {
     }
 }
 
+/// A stretch of time in ns, as one speaks of it: `3.4 s`, `12.5 min`, `26.0 h`, `30.1 days`.
+pub(crate) fn span(ns: u64) -> String {
+    const SECOND: u64 = 1_000_000_000;
+    let tenths = |unit: u64, name: &str| {
+        let tenths = u128::from(ns) * 10 / u128::from(unit);
+        format!("{}.{} {name}", tenths / 10, tenths % 10)
+    };
+    match ns / SECOND {
+        0..=120 => seconds(std::time::Duration::from_nanos(ns)),
+        121..=7200 => tenths(60 * SECOND, "min"),
+        7201..=172_800 => tenths(3600 * SECOND, "h"),
+        _ => tenths(24 * 3600 * SECOND, "days"),
+    }
+}
+
 /// Event time as a time of the calendar.
 pub(crate) fn zoned(time: EventTime) -> Zoned {
     let timestamp = Timestamp::from_nanosecond(i128::from(time)).unwrap_or(Timestamp::MAX);
@@ -245,6 +260,9 @@ mod tests {
         assert_eq!(count(12), "12");
         assert_eq!(counted(1, "block"), "1 block");
         assert_eq!(percent(1, 3), "33.3 %");
+        assert_eq!(span(1_500_000_000), "1.5 s");
+        assert_eq!(span(26 * 3_600_000_000_000), "26.0 h");
+        assert_eq!(span(u64::MAX), "213503.9 days");
     }
 
     #[test]

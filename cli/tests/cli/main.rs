@@ -11,6 +11,7 @@ mod events;
 mod examples;
 mod files;
 mod help;
+mod keeping;
 mod locking;
 mod outputs;
 mod removal;
