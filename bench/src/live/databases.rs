@@ -45,29 +45,47 @@ fn seconds(setting: &Setting) -> u32 {
     setting.pick(10, 3)
 }
 
-fn beside_ext4(setting: &Setting, servers: &[Server; 2], clients: u32) -> Result<Figure, Failure> {
-    let (mut ratios, mut rates) = (Vec::new(), [Vec::new(), Vec::new()]);
-    for round in 0..setting.pick(5, 2) {
-        let mut rate = [0.0; 2];
-        for side in [round % 2, 1 - round % 2] {
-            servers[side].settle()?;
-            rate[side] = servers[side].rate(clients, seconds(setting))?;
-            rates[side].push(rate[side]);
+/// Two ways of doing the same, measured in turns: a round's medians are compared.
+struct InTurns {
+    ratios: Vec<f64>,
+    rates: [Vec<f64>; 2],
+}
+
+impl InTurns {
+    /// `rate` measures one way (0 is ours, 1 what it is compared with) in a round; who begins changes from round to round.
+    fn measure(
+        setting: &Setting,
+        mut rate: impl FnMut(usize, usize) -> Result<f64, Failure>,
+    ) -> Result<Self, Failure> {
+        let (mut ratios, mut rates) = (Vec::new(), [Vec::new(), Vec::new()]);
+        for round in 0..setting.pick(5, 2) {
+            let mut found = [0.0; 2];
+            for way in [round % 2, 1 - round % 2] {
+                found[way] = rate(way, round)?;
+                rates[way].push(found[way]);
+            }
+            ratios.push(found[0] / found[1]);
         }
-        ratios.push(rate[0] / rate[1]);
+        Ok(Self { ratios, rates })
     }
+
+    fn figure(&self, name: impl Into<String>, least: f64) -> Figure {
+        let [ours, other] = &self.rates;
+        Figure::new(name, Goal::AtLeast(least), Unit::Times, &self.ratios).beside(format!(
+            "{} beside {}",
+            Unit::PerSecond.show(median(ours)),
+            Unit::PerSecond.show(median(other))
+        ))
+    }
+}
+
+fn beside_ext4(setting: &Setting, servers: &[Server; 2], clients: u32) -> Result<Figure, Failure> {
+    let measured = InTurns::measure(setting, |way, _| {
+        servers[way].settle()?;
+        servers[way].rate(clients, seconds(setting))
+    })?;
     let plural = if clients == 1 { "client" } else { "clients" };
-    Ok(Figure::new(
-        format!("pgbench, {clients} {plural}, beside ext4"),
-        Goal::AtLeast(0.9),
-        Unit::Times,
-        &ratios,
-    )
-    .beside(format!(
-        "{} beside {}",
-        Unit::PerSecond.show(median(&rates[0])),
-        Unit::PerSecond.show(median(&rates[1]))
-    )))
+    Ok(measured.figure(format!("pgbench, {clients} {plural}, beside ext4"), 0.9))
 }
 
 /// Runs pgbench and, once a second meanwhile, a command on the store.
@@ -97,76 +115,35 @@ fn with_commands(
 }
 
 fn with_checkpoints(setting: &Setting, bed: &Bed, server: &Server) -> Result<Figure, Failure> {
-    let (mut ratios, mut rates) = (Vec::new(), [Vec::new(), Vec::new()]);
     let mut taken = 0;
-    for round in 0..setting.pick(5, 2) {
-        let mut rate = [0.0; 2];
-        for side in [round % 2, 1 - round % 2] {
-            server.settle()?;
-            rate[side] = if side == 0 {
-                with_commands(bed, server, seconds(setting), || {
-                    taken += 1;
-                    [
-                        "checkpoint",
-                        "create",
-                        &format!("c{taken}"),
-                        "--volume",
-                        VOLUME,
-                    ]
-                    .map(String::from)
-                    .to_vec()
-                })?
-            } else {
-                server.rate(8, seconds(setting))?
-            };
-            rates[side].push(rate[side]);
+    let measured = InTurns::measure(setting, |way, _| {
+        server.settle()?;
+        if way == 1 {
+            return server.rate(8, seconds(setting));
         }
-        ratios.push(rate[0] / rate[1]);
-    }
-    Ok(Figure::new(
-        "pgbench, 8 clients, a checkpoint a second, beside none",
-        Goal::AtLeast(0.95),
-        Unit::Times,
-        &ratios,
-    )
-    .beside(format!(
-        "{} beside {}; {taken} checkpoints",
-        Unit::PerSecond.show(median(&rates[0])),
-        Unit::PerSecond.show(median(&rates[1]))
-    )))
+        with_commands(bed, server, seconds(setting), || {
+            taken += 1;
+            let name = format!("c{taken}");
+            ["checkpoint", "create", &name, "--volume", VOLUME]
+                .map(String::from)
+                .to_vec()
+        })
+    })?;
+    let name = format!("pgbench, 8 clients, a checkpoint a second ({taken}), beside none");
+    Ok(measured.figure(name, 0.95))
 }
 
 fn after_clones(setting: &Setting, bed: &Bed, server: &Server) -> Result<Figure, Failure> {
-    let (mut ratios, mut rates) = (Vec::new(), [Vec::new(), Vec::new()]);
-    for round in 0..setting.pick(5, 2) {
-        let mut rate = [0.0; 2];
-        for side in [round % 2, 1 - round % 2] {
-            server.settle()?;
-            if side == 0 {
-                bed.strand([
-                    "clone",
-                    "create",
-                    &format!("clone{round}"),
-                    "--from",
-                    VOLUME,
-                ])?;
-            }
-            rate[side] = server.rate(8, seconds(setting))?;
-            rates[side].push(rate[side]);
+    let measured = InTurns::measure(setting, |way, round| {
+        server.settle()?;
+        if way == 0 {
+            let name = format!("clone{round}");
+            bed.strand(["clone", "create", &name, "--from", VOLUME])?;
         }
-        ratios.push(rate[0] / rate[1]);
-    }
-    Ok(Figure::new(
-        "pgbench, 8 clients, right after a clone, beside before",
-        Goal::AtLeast(0.95),
-        Unit::Times,
-        &ratios,
-    )
-    .beside(format!(
-        "{} beside {}",
-        Unit::PerSecond.show(median(&rates[0])),
-        Unit::PerSecond.show(median(&rates[1]))
-    )))
+        server.rate(8, seconds(setting))
+    })?;
+    let name = "pgbench, 8 clients, right after a clone, beside before";
+    Ok(measured.figure(name, 0.95))
 }
 
 /// From the wish for a clone of a database at work to the first answer of a server on it.
