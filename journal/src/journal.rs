@@ -49,26 +49,6 @@ pub struct Placement {
     pub ticket: Ticket,
 }
 
-/// What room there is.
-#[derive(Copy, Clone, Eq, PartialEq, Debug)]
-pub struct Space {
-    /// Blocks that may still be placed before a refusal, headers included: the rest of this segment, segments ready, and
-    /// what capacity and disk allow, less the reserve.
-    pub free_blocks: u64,
-    /// Bytes of the segments entered so far whose files are there, up to the head.
-    pub used_bytes: u64,
-    /// The store's capacity, if it has one.
-    pub capacity: Option<u64>,
-    /// Segment files.
-    pub segments: u64,
-    /// Bytes of one.
-    pub segment_size: u64,
-    /// Archives.
-    pub archived_segments: u64,
-    /// Bytes of them together.
-    pub archive_bytes: u64,
-}
-
 /// The journal's end.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub struct Head {
@@ -95,7 +75,7 @@ pub struct Head {
 pub struct Journal {
     pub(crate) core: Arc<Core>,
     disk: Arc<dyn Disk>,
-    read_only: bool,
+    pub(crate) read_only: bool,
     /// Held while the epoch's first frame is written late.
     late: Mutex<()>,
     /// Held by whoever archives segments, gives them back, or moves archives: one after the other.
@@ -332,137 +312,6 @@ impl Journal {
     /// The last number placed.
     pub fn placed(&self) -> u64 {
         self.core.state().next - 1
-    }
-
-    /// Reads a payload block, from a frame not yet written or from its segment. No checksum is looked at.
-    ///
-    /// # Errors
-    /// [`Error::Misuse`] for an address beyond the head, [`Error::Poisoned`] for a block that was not durable when a
-    /// write failed, [`Error::Gone`] where the segment's file is not there any more, [`Error::Io`].
-    pub fn read_block(&self, addr: BlockAddr, buf: &mut [u8; BLOCK_SIZE]) -> Result<(), Error> {
-        self.read_blocks(addr, buf)
-    }
-
-    /// Reads a run of blocks inside one segment, with one read where it is all written. `buf` is a multiple of the
-    /// block size. No checksum is looked at.
-    ///
-    /// # Errors
-    /// As for [`Journal::read_block`].
-    pub fn read_blocks(&self, first: BlockAddr, buf: &mut [u8]) -> Result<(), Error> {
-        let (segment, block) = self.run(first, buf.len())?;
-        let blocks = (buf.len() / BLOCK_SIZE) as u64;
-        let on_disk = if self.core.is_written(first, blocks) {
-            self.core.on_disk(first, blocks) as usize
-        } else {
-            0
-        };
-        let (front, rest) = buf.split_at_mut(on_disk * BLOCK_SIZE);
-        if !front.is_empty() {
-            self.core.segments.read(segment, block, front, false)?;
-        }
-        for (i, piece) in rest.chunks_exact_mut(BLOCK_SIZE).enumerate() {
-            self.read_one(segment, block + (on_disk + i) as u32, piece)?;
-        }
-        Ok(())
-    }
-
-    fn read_one(&self, segment: u64, block: u32, piece: &mut [u8]) -> Result<(), Error> {
-        let addr = self.core.layout.addr(segment, block);
-        if self.core.is_written(addr, 1) {
-            if self.core.on_disk(addr, 1) == 0
-                && let Some(recent) = self.core.state().recent(segment, block)
-            {
-                piece.copy_from_slice(&recent.bytes()[..]);
-                return Ok(());
-            }
-        } else {
-            let state = self.core.state();
-            if let Some(waiting) = state.waiting(segment, block) {
-                self.core.barrier.check()?;
-                piece.copy_from_slice(&waiting.bytes()[..]);
-                return Ok(());
-            }
-            // Written meanwhile, or nowhere.
-            if !self.core.is_written(addr, 1) {
-                return Err(Error::Misuse(format!("no block has the address {addr}")));
-            }
-        }
-        self.core.segments.read(segment, block, piece, false)
-    }
-
-    /// Segment and block of a run that stays inside one segment.
-    fn run(&self, first: BlockAddr, bytes: usize) -> Result<(u64, u32), Error> {
-        let layout = &self.core.layout;
-        let (segment, block) = layout.split(first);
-        let blocks = bytes / BLOCK_SIZE;
-        let inside =
-            bytes.is_multiple_of(BLOCK_SIZE) && block as usize + blocks <= layout.blocks() as usize;
-        if segment == 0 || !inside {
-            return Err(Error::Misuse(format!(
-                "no run of {bytes} bytes at {first} lies in one segment"
-            )));
-        }
-        Ok((segment, block))
-    }
-
-    /// Says that runs (first address, blocks) will be read soon. Best effort.
-    pub fn prefetch(&self, runs: &mut dyn Iterator<Item = (BlockAddr, u32)>) {
-        for (first, blocks) in runs {
-            let bytes = blocks as usize * BLOCK_SIZE;
-            if let Ok((segment, block)) = self.run(first, bytes)
-                && self.core.is_written(first, u64::from(blocks))
-                && let Ok(file) = self.core.segments.file(segment)
-            {
-                file.advise_willneed(u64::from(block) * BLOCK_SIZE as u64, bytes as u64);
-            }
-        }
-    }
-
-    /// Blocks that are left of the present segment, and 0 where they are too few to split a command for them. A record that fits
-    /// ([`record_blocks_in`](crate::record_blocks_in)) fills them, when another one of the same command follows in the next segment.
-    pub fn rest_of_segment(&self) -> u32 {
-        let rest = self.core.layout.blocks() - self.core.state().block;
-        if rest < placement::WORTH_FILLING {
-            0
-        } else {
-            rest
-        }
-    }
-
-    /// What room there is. Asks the disk.
-    pub fn space(&self) -> Space {
-        let layout = &self.core.layout;
-        let (segment, block) = {
-            let state = self.core.state();
-            (state.segment, state.block)
-        };
-        let numbers = self.core.segments.numbers();
-        let blocks = u64::from(layout.blocks());
-        let ready = numbers.iter().filter(|&&number| number > segment).count() as u64;
-        let before = numbers.iter().filter(|&&number| number < segment).count() as u64;
-        let growth = if self.read_only {
-            0
-        } else {
-            self.core.segments.can_grow_by()
-        };
-        let rest = if numbers.contains(&segment) {
-            blocks - u64::from(block)
-        } else {
-            0
-        };
-        let (archived_segments, archive_bytes) = self.core.segments.shelf.totals();
-        let growth = ready
-            .saturating_add(growth)
-            .saturating_sub(self.core.segments.reserve());
-        Space {
-            free_blocks: rest.saturating_add(growth.saturating_mul(blocks)),
-            used_bytes: before * layout.segment_size + u64::from(block) * BLOCK_SIZE as u64,
-            capacity: self.core.segments.capacity(),
-            segments: numbers.len() as u64,
-            segment_size: layout.segment_size,
-            archived_segments,
-            archive_bytes,
-        }
     }
 
     /// The journal's end.

@@ -12,6 +12,7 @@ mod archive;
 mod barrier;
 mod beside;
 mod block;
+mod blocks;
 pub mod disk;
 mod error;
 mod frame;
@@ -21,6 +22,7 @@ mod placement;
 mod reader;
 mod recent;
 mod recovery;
+mod room;
 mod scan;
 mod segments;
 mod store_file;
@@ -30,19 +32,18 @@ mod walk;
 mod writer;
 
 pub use address::{BlockAddr, ChainHash, MAX_ADDRESS, Start, StoreId, Ticket};
-pub use archive::{
-    ArchiveError, Archived, CopyArchive, Moved, SegmentInfo, SegmentState, read_horizon as horizon,
-};
+pub use archive::{ArchiveError, Archived, CopyArchive, Moved, read_horizon as horizon};
 pub use beside::Durable;
 pub use block::{Block, Slab};
 pub use disk::{CallKind, Disk, DiskFile, FaultyDisk, FileDisk, MemoryDisk, SlowDisk};
 pub use error::{Error, Holder, Kind, VisitError};
 pub use frame::{Crcs, Entries, Entry, Frame, FrameError};
-pub use journal::{CreateOptions, Head, Journal, Placement, Space};
+pub use journal::{CreateOptions, Head, Journal, Placement};
 pub use leaves::{LEAF_SIZE, leaf, leaves};
 pub use placement::{Record, max_record_blocks, record_blocks_in};
 pub use reader::{BadBlock, BadReason, FrameIter, FramesBack, Reader};
 pub use recovery::{Access, Damage, OpenOptions, Recovery, Torn};
+pub use room::{SegmentInfo, SegmentState, Space};
 pub use store_file::{FORMAT_VERSION, MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, StoreFile};
 
 /// Bytes of a payload block, and of a header block.

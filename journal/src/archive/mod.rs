@@ -10,7 +10,7 @@ mod horizon;
 mod shelf;
 mod upkeep;
 
-pub use upkeep::{Archived, CopyArchive, Moved, SegmentInfo, SegmentState};
+pub use upkeep::{Archived, CopyArchive, Moved};
 
 pub(crate) use file::path as archive_path;
 pub use horizon::read as read_horizon;

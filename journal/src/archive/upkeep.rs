@@ -15,33 +15,6 @@ use crate::recovery::Damage;
 use crate::segments::no_space;
 use crate::walk::read_frame;
 
-/// What a segment is at the moment.
-#[derive(Copy, Clone, Eq, PartialEq, Ord, PartialOrd, Hash, Debug)]
-pub enum SegmentState {
-    /// Its file is gone, its archive has its events.
-    Archived,
-    /// Behind it something is durable: nothing is written here any more.
-    Sealed,
-    /// The journal's end lies here, or what is being written does.
-    Head,
-    /// Made ahead, and not entered.
-    Spare,
-}
-
-/// One segment.
-#[derive(Copy, Clone, Eq, PartialEq, Debug)]
-#[non_exhaustive]
-pub struct SegmentInfo {
-    /// Its number, from 1.
-    pub number: u64,
-    /// What it is.
-    pub state: SegmentState,
-    /// Bytes that its file takes; 0 where it has none.
-    pub file_bytes: u64,
-    /// Bytes of its archive; 0 where it has none.
-    pub archive_bytes: u64,
-}
-
 /// What an archive holds.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub struct Archived {
@@ -64,53 +37,6 @@ pub struct Moved {
 pub type CopyArchive<'a> = dyn FnMut(&str, &[u8]) -> io::Result<()> + 'a;
 
 impl Journal {
-    /// The segments, ascending: those with a file, and those with an archive only. Reads no frames; the first call asks the
-    /// disk for the sizes of the archives.
-    pub fn segments(&self) -> Vec<SegmentInfo> {
-        let (durable, placed) = {
-            let state = self.core.state();
-            (state.flushed_end.segment, state.segment)
-        };
-        let segments = &self.core.segments;
-        let with_file = segments.numbers();
-        let mut infos: Vec<SegmentInfo> = with_file
-            .iter()
-            .map(|&number| SegmentInfo {
-                number,
-                state: if number < durable {
-                    SegmentState::Sealed
-                } else if number <= placed {
-                    SegmentState::Head
-                } else {
-                    SegmentState::Spare
-                },
-                file_bytes: self.core.layout.segment_size,
-                archive_bytes: segments.shelf.size(number),
-            })
-            .collect();
-        let alone = segments.shelf.numbers().into_iter();
-        let alone = alone.filter(|number| with_file.binary_search(number).is_err());
-        infos.extend(alone.map(|number| SegmentInfo {
-            number,
-            state: SegmentState::Archived,
-            file_bytes: 0,
-            archive_bytes: segments.shelf.size(number),
-        }));
-        infos.sort_unstable_by_key(|info| info.number);
-        infos
-    }
-
-    /// Says how many bytes other files of the store take: they count against its capacity. 0 until it is said.
-    pub fn set_other_bytes(&self, bytes: u64) {
-        self.core.segments.set_other_bytes(bytes);
-    }
-
-    /// How many segments [`Journal::place`] leaves untouched when it enters one, for [`Journal::place_from_reserve`]. 0 until
-    /// it is said.
-    pub fn set_reserve_segments(&self, segments: u64) {
-        self.core.segments.set_reserve(segments);
-    }
-
     fn upkeep(&self) -> Result<MutexGuard<'_, ()>, Error> {
         self.writable(&self.core.state())?;
         Ok(self.upkeep.lock().unwrap_or_else(PoisonError::into_inner))
