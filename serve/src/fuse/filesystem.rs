@@ -321,23 +321,9 @@ impl Filesystem for Requests {
         node: INodeNo,
         handle: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectory,
+        reply: ReplyDirectory,
     ) {
-        let begun = Instant::now();
-        let read = self
-            .mounted
-            .readdir(node.0, handle.0, offset, false, &mut |entry| {
-                reply.add(
-                    INodeNo(entry.node),
-                    entry.next,
-                    kind(entry.kind),
-                    OsStr::from_bytes(entry.name),
-                )
-            });
-        match self.done(Op::Readdir, begun, request, node, read) {
-            Ok(()) => reply.ok(),
-            Err(error) => reply.error(error),
-        }
+        self.list(request, node, (handle.0, offset), reply);
     }
 
     fn readdirplus(
@@ -346,47 +332,9 @@ impl Filesystem for Requests {
         node: INodeNo,
         handle: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectoryPlus,
+        reply: ReplyDirectoryPlus,
     ) {
-        let begun = Instant::now();
-        let lasting = if self.mounted.lasts(node.0) {
-            &LONG
-        } else {
-            &NOT_AT_ALL
-        };
-        let read = self
-            .mounted
-            .readdir(node.0, handle.0, offset, true, &mut |entry| {
-                let name = OsStr::from_bytes(entry.name);
-                match &entry.attr {
-                    Some(attr) => reply.add(
-                        INodeNo(attr.node),
-                        entry.next,
-                        name,
-                        lasting,
-                        &file_attr(attr),
-                        Generation(0),
-                    ),
-                    // The directory itself and its parent: the kernel takes nothing from these but the number.
-                    None => {
-                        let mut like = nothing();
-                        like.kind = kind(entry.kind);
-                        like.ino = INodeNo(entry.node);
-                        reply.add(
-                            like.ino,
-                            entry.next,
-                            name,
-                            &NOT_AT_ALL,
-                            &like,
-                            Generation(0),
-                        )
-                    }
-                }
-            });
-        match self.done(Op::Readdir, begun, request, node, read) {
-            Ok(()) => reply.ok(),
-            Err(error) => reply.error(error),
-        }
+        self.list_plus(request, node, (handle.0, offset), reply);
     }
 
     fn releasedir(

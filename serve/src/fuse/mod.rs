@@ -4,6 +4,7 @@
 mod answers;
 mod convert;
 mod filesystem;
+mod listing;
 mod notify;
 mod session;
 

@@ -88,6 +88,7 @@ impl Live {
             let Some(mount) = self.mounts.of(volume) else {
                 continue;
             };
+            mount.mounted.changed_till_now(0);
             if let Some(caches) = mount.caches() {
                 forget(caches, &mount.mounted, event);
                 if let Some(ino) = event.rewritten() {
@@ -99,9 +100,11 @@ impl Live {
 
     /// Drops a file's pages and attributes.
     pub(super) fn rewritten(&self, volume: VolumeId, ino: Ino) {
-        if let Some(mount) = self.mounts.of(volume)
-            && let Some(caches) = mount.caches()
-        {
+        let Some(mount) = self.mounts.of(volume) else {
+            return;
+        };
+        mount.mounted.changed_till_now(0);
+        if let Some(caches) = mount.caches() {
             caches.drop_inode(mount.mounted.node(OWN, ino));
             self.resized(&mount, ino);
         }

@@ -162,8 +162,8 @@ impl Mounted {
 
     fn change_xattr(&self, caller: &Caller, command: Command, bytes: u64) -> Answer<()> {
         match self.core.store.submit(&caller.actor, command) {
-            Ok(_) => {
-                self.core.committer.note(bytes);
+            Ok(done) => {
+                self.changed(bytes, done.last);
                 Ok(())
             }
             Err(error) => Err(match error.kind() {

@@ -85,8 +85,8 @@ impl Mounted {
     fn cut(&self, caller: &Caller, volume: VolumeId, ino: Ino) -> Answer<()> {
         self.drop_privileges(&caller.actor, volume, ino, privileges(caller.uid))?;
         let done = self.core.store.truncate(&caller.actor, volume, ino, 0);
-        self.core.committer.note(0);
-        done.map(drop).map_err(|e| errno(&e))
+        self.changed(0, done.map_err(|e| errno(&e))?.last);
+        Ok(())
     }
 
     fn opened(&self, caller: &Caller, view: u16, ino: Ino, writes: bool) -> Opened {
@@ -167,7 +167,7 @@ impl Mounted {
         if let Err(error) = self.core.store.close_handle(actor, volume, ino) {
             tracing::debug!(%error, "an unlinked file stays until the store is opened again");
         }
-        self.core.committer.note(0);
+        self.core.committer.note(0); // nobody is promised that it is durable
     }
 
     fn handle(&self, number: u64) -> Answer<Arc<Handle>> {
@@ -275,12 +275,16 @@ impl Mounted {
             Privileges::Capability
         };
         self.drop_privileges(actor, volume, handle.ino, what)?;
-        self.core
+        let written = self
+            .core
             .store
-            .write(actor, volume, handle.ino, offset, data)
-            .map_err(|e| stale_errno(&e))?;
+            .write(actor, volume, handle.ino, offset, data);
+        let done = written.map_err(|e| {
+            self.changed_till_now(data.len() as u64); // a long write may have got half-way
+            stale_errno(&e)
+        })?;
         self.core.metrics.wrote(data.len() as u64);
-        self.core.committer.note(data.len() as u64);
+        self.changed(data.len() as u64, done.last);
         Ok(())
     }
 
@@ -327,11 +331,8 @@ impl Mounted {
             None => self.enter(view)?,
         };
         self.drop_privileges(&caller.actor, volume, ino, privileges(caller.uid))?;
-        self.core
-            .store
-            .truncate(&caller.actor, volume, ino, size)
-            .map_err(|e| stale_errno(&e))?;
-        self.core.committer.note(BLOCK);
+        let done = self.core.store.truncate(&caller.actor, volume, ino, size);
+        self.changed(BLOCK, done.map_err(|e| stale_errno(&e))?.last);
         Ok(())
     }
 
@@ -365,7 +366,7 @@ impl Mounted {
         };
         outcome.map_err(|e| stale_errno(&e))?;
         self.drop_privileges(actor, volume, ino, privileges(caller.uid))?;
-        self.core.committer.note(2 * BLOCK);
+        self.changed_till_now(2 * BLOCK);
         Ok(())
     }
 
@@ -433,9 +434,7 @@ impl Mounted {
             )
             .map_err(|e| stale_errno(&e))?;
         self.drop_privileges(&caller.actor, volume, target.ino, privileges(caller.uid))?;
-        self.core
-            .committer
-            .note(if aligned { BLOCK } else { copied });
+        self.changed_till_now(if aligned { BLOCK } else { copied });
         Ok(copied)
     }
 

@@ -7,6 +7,7 @@ mod names;
 mod strand;
 
 pub(crate) use attributes::{Time, Wanted};
+pub(crate) use directory::Entry;
 pub(crate) use strand::Visit;
 
 use crate::core::{Core, Gate, Inside};
@@ -16,9 +17,9 @@ use crate::handles::Handles;
 use crate::nodes::{self, Nodes, OWN, ROOT, VIRTUAL, parts};
 use rustix::io::Errno;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use strand_engine::{Actor, Body, Fileset, Ino, Inode, Source, VolumeId};
+use strand_engine::{Actor, Body, Fileset, Ino, Inode, Seq, Source, VolumeId};
 
 /// What a mount shows.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub(crate) struct Mounted {
     mapped: Mutex<BTreeSet<Ino>>,
     /// The thread that makes the kernel hand over mapped pages; 0: none.
     pub(crate) handing_over: AtomicU32,
+    /// The last event of whatever was changed here.
+    changed: AtomicU64,
 }
 
 /// What happens between the moment when another tree is under the mount and the one when the kernel has dropped what it remembers.
@@ -147,6 +150,7 @@ impl Mounted {
             caches: OnceLock::new(),
             mapped: Mutex::default(),
             handing_over: AtomicU32::new(0),
+            changed: AtomicU64::new(0),
         };
         mounted.nodes.learn(ROOT, 0);
         Ok(mounted)
@@ -236,6 +240,25 @@ impl Mounted {
     /// The tree of a view, to read from without any lock.
     pub(crate) fn tree(&self, view: u16) -> Answer<Fileset> {
         self.look(view, Fileset::clone)
+    }
+
+    /// Something was changed, up to this event, and put so many bytes in memory. Before anybody is answered.
+    pub(crate) fn changed(&self, bytes: u64, last: Seq) {
+        self.changed.fetch_max(last, Ordering::AcqRel);
+        self.core.committer.note(bytes);
+    }
+
+    /// As [`Mounted::changed`], up to the last event that there is.
+    pub(crate) fn changed_till_now(&self, bytes: u64) {
+        self.changed(bytes, self.core.store.journal().placed());
+    }
+
+    /// Says whether everything that was changed here is durable: nobody has to wait for what others change elsewhere. An error where a flush
+    /// failed.
+    pub(crate) fn is_durable(&self) -> Answer<bool> {
+        let journal = self.core.store.journal();
+        journal.health().map_err(|e| errno(&e.into()))?;
+        Ok(self.changed.load(Ordering::Acquire) <= journal.flushed())
     }
 
     /// Lets a change of the live tree in; whoever swaps trees waits until it is over. `EROFS` where nothing can be changed.

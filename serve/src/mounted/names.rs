@@ -61,7 +61,7 @@ impl Mounted {
             .store
             .submit(&caller.actor, command)
             .map_err(|e| errno(&e))?;
-        self.core.committer.note(0);
+        self.changed(0, done.last);
         Ok(done)
     }
 
@@ -135,7 +135,7 @@ impl Mounted {
             name: name.into(),
         };
         match self.core.store.submit(&caller.actor, command) {
-            Ok(_) => self.core.committer.note(0),
+            Ok(done) => self.changed(0, done.last),
             Err(error) if error.kind() == Kind::CrossLink => return Err(Errno::MLINK),
             Err(error) => return Err(errno(&error)),
         };

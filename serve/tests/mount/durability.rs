@@ -1,11 +1,12 @@
 //! What was synced is on disk; what was not soon is; a disk that fails is not hidden.
 
-use crate::setting::{can_mount, on_disk, setting_with};
+use crate::setting::{can_mount, me, on_disk, setting_with};
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use strand_engine::{Command, Store};
 use strand_journal::{CallKind, FaultyDisk, MemoryDisk, SlowDisk};
 use strand_serve::LiveOptions;
 
@@ -54,6 +55,61 @@ fn every_way_to_sync_flushes_and_a_close_does_not() {
     assert!(!flushed(&s));
     s.live().unmount(&s.at.clone()).unwrap();
     assert!(flushed(&s), "umount");
+}
+
+#[test]
+fn nobody_waits_for_what_others_change_elsewhere() {
+    let Some(s) = setting_with(never()) else {
+        return;
+    };
+    let mut file = File::create(s.at.join("f")).unwrap();
+    file.write_all(b"1").unwrap();
+    file.sync_all().unwrap();
+    let elsewhere = Command::VolumeCreate {
+        name: "other".into(),
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+    };
+    s.live().store().submit(&me(), elsewhere).unwrap();
+    file.sync_all().unwrap();
+    File::open(&s.at).unwrap().sync_all().unwrap();
+    assert!(!flushed(&s), "nothing here was new");
+    // What a command changed here is, and so is every other kind of change.
+    let ino = s.live().store().live(s.volume).unwrap().lookup(b"f");
+    let seen = s.live().seen();
+    let ino = ino.unwrap();
+    let write = |store: &Store| store.write(&me(), s.volume, ino, 1, b"2");
+    s.live().change(&seen, (s.volume, ino), 1, write).unwrap();
+    assert!(!flushed(&s));
+    file.sync_data().unwrap();
+    assert!(flushed(&s), "a command");
+    let (f, g) = (s.at.join("f"), s.at.join("g"));
+    let changes: [(&str, &dyn Fn()); 9] = [
+        ("write", &|| file.write_all_at(b"3", 0).unwrap()),
+        ("truncate", &|| file.set_len(1).unwrap()),
+        ("allocate", &|| {
+            let flags = rustix::fs::FallocateFlags::empty();
+            rustix::fs::fallocate(&file, flags, 0, 9000).unwrap();
+        }),
+        ("mode", &|| {
+            fs::set_permissions(&f, fs::Permissions::from_mode(0o600)).unwrap();
+        }),
+        ("attribute", &|| {
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::setxattr(&f, "user.a", b"b", flags).unwrap();
+        }),
+        ("link", &|| fs::hard_link(&f, &g).unwrap()),
+        ("rename", &|| fs::rename(&g, s.at.join("h")).unwrap()),
+        ("unlink", &|| fs::remove_file(s.at.join("h")).unwrap()),
+        ("mkdir", &|| fs::create_dir(s.at.join("dir")).unwrap()),
+    ];
+    for (what, change) in changes {
+        change();
+        assert!(!flushed(&s), "{what}");
+        file.sync_all().unwrap();
+        assert!(flushed(&s), "{what}");
+    }
 }
 
 #[test]
