@@ -417,6 +417,21 @@ pub enum Command {
 }
 
 impl Command {
+    /// Says whether it gives space back, in the end or at once: what is set aside for that is for nothing else.
+    #[must_use]
+    pub fn gives_space_back(&self) -> bool {
+        matches!(
+            self,
+            Command::Relocate { .. }
+                | Command::ReclaimSegments { .. }
+                | Command::ReleaseHistory { .. }
+                | Command::GiveWay
+                | Command::CheckpointGiveUp { .. }
+                | Command::MoveArchive { .. }
+                | Command::Settle { .. }
+        )
+    }
+
     /// Says whether it is administrative: refusals of those are recorded, and they never cause a deletion.
     #[must_use]
     pub fn is_administrative(&self) -> bool {

@@ -33,6 +33,7 @@ impl Error {
                 JournalKind::Damaged => Kind::Damaged,
                 JournalKind::ReadOnly => Kind::ReadOnly,
                 JournalKind::TooLarge => Kind::TooLarge,
+                JournalKind::Gone => Kind::Stale,
                 _ => of_the_system(error),
             },
         }

@@ -19,7 +19,9 @@ pub mod fold;
 mod ids;
 mod images;
 pub mod in_use;
+pub mod jobs;
 pub mod last_verify;
+pub mod marks;
 mod name;
 pub mod numbers;
 pub mod owner;
@@ -50,6 +52,7 @@ pub use evolve::evolve;
 pub use ids::{ActorId, CheckpointId, EventTime, Ino, Seq, VolumeId};
 pub use images::Images;
 pub use in_use::{InUse, Swapped, Writer, swapped};
+pub use jobs::{Job, JobInfo, JobKind, JobState, Jobs};
 pub use name::{MAX_FILE_NAME, MAX_OBJECT_NAME, MAX_SYMLINK, check_file_name, check_user_name};
 pub use queue::Queue;
 pub use quota::{Limit, Quota};
@@ -58,10 +61,12 @@ pub use schedule::{Keep, Schedule};
 pub use space::{GiveUp, Places, Retention};
 pub use state::{
     BlockMap, Body, Change, Checkpoint, FileBody, Fileset, Image, Inode, LONGEST_PAUSE, Ledger,
-    Names, Origin, Pending, Place, Returned, Roots, Spread, State, UNDO_DEPTH, Volume, What, Xattrs,
+    Names, Origin, Pending, Place, Returned, Roots, Spread, State, UNDO_DEPTH, Volume, What,
+    Xattrs,
 };
 pub use store::{
-    Done, FileReader, InitOptions, Lease, LeaseInfo, MovedArchives, OpenOptions, Opening, Step, Store, Trail,
+    Done, FileReader, InitOptions, Lease, LeaseInfo, LeftAlone, MovedArchives, OpenOptions,
+    Opening, Reach, ReclaimOptions, Reclaimed, Step, Store, Trail,
 };
 pub use views::Views;
 

@@ -521,7 +521,10 @@ impl Volume {
             return;
         };
         // The files of one rollback come one by one.
-        let last = self.returned.last().filter(|last| last.position == position);
+        let last = self
+            .returned
+            .last()
+            .filter(|last| last.position == position);
         if last.is_some() {
             self.returned.pop_back();
         }

@@ -14,6 +14,7 @@ mod load;
 mod node;
 mod packed;
 mod root;
+mod visit;
 mod walk;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod tests;
 pub use diff::{Change, Diff};
 pub use dump::{DumpedRoot, NodeId, NodeSink, SeenNodes};
 pub use load::{LoadError, Loader};
+pub use visit::MetNodes;
 pub use walk::Range;
 
 use node::{Put, PutRun, Root};

@@ -97,6 +97,12 @@ impl<C> Packed<C> {
     pub(super) fn address(&self) -> usize {
         self.0.ptr() as usize
     }
+
+    /// Whether somebody else holds the node as well.
+    #[inline]
+    pub(super) fn is_shared(&self) -> bool {
+        !self.0.with_arc(Arc::is_unique)
+    }
 }
 
 impl<C: Clone> Packed<C> {

@@ -159,10 +159,15 @@ impl Store {
             fold_from(&self.journal.reader(), &mut bases, None, &mut rest)?
         };
         if state.seq >= until.number {
-            self.lock().state = state;
+            self.take_state(state);
             return Ok(());
         }
         ends_at(&state, until)
+    }
+
+    fn take_state(&self, state: State) {
+        self.present.set(&state.places);
+        self.lock().state = state;
     }
 
     /// Takes over what the writer carried out for this reader, before it is durable: the state follows at once, its blocks can be
@@ -205,7 +210,7 @@ impl Store {
             }
             evolve(&mut state, &placed, &views);
         }
-        self.lock().state = state;
+        self.take_state(state);
         Ok(true)
     }
 }

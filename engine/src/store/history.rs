@@ -5,7 +5,7 @@ use crate::command::Command;
 use crate::error::Error;
 use crate::event::Source;
 use crate::fold::{decode, fold_from};
-use crate::ids::{EventTime, Seq};
+use crate::ids::{EventTime, Seq, VolumeId};
 use crate::refusal::{Kind, Refusal};
 use crate::state::{Fileset, State, What};
 use crate::views::{Views, without_orphans};
@@ -46,6 +46,7 @@ impl Store {
                 })
             }
             Source::Position(volume, seq) => {
+                in_reach(&self.state(), volume, seq)?;
                 let state = self.state_at(seq)?;
                 let then = state.volume(volume).ok_or_else(|| {
                     Refusal::new(
@@ -164,27 +165,9 @@ impl Store {
     /// The states that a command goes back to.
     pub(super) fn views_for(&self, command: &Command) -> Result<Views, Error> {
         let mut views = Views::none();
-        let source = match command {
-            Command::Rollback { source, .. }
-            | Command::RollbackFiles { source, .. }
-            | Command::CloneCreate { source, .. } => Some(*source),
-            Command::Redo { volume } => {
-                let state = self.state();
-                let change = state
-                    .changes
-                    .iter()
-                    .find(|c| c.undone.is_some() && volume.is_none_or(|v| c.volumes.contains(&v)));
-                change.and_then(|c| {
-                    if let What::FilesRolledBack { source, .. } = &c.what {
-                        Some(*source)
-                    } else {
-                        None
-                    }
-                })
-            }
-            _ => None,
-        };
-        if let Some(Source::Position(_, seq)) = source {
+        let state = self.state();
+        if let Some(Source::Position(volume, seq)) = goes_back_to(&state, command) {
+            in_reach(&state, volume, seq)?;
             let (boundary, _) = self.boundary_at_or_before(seq)?;
             if boundary != seq {
                 return Err(Refusal::new(
@@ -198,6 +181,64 @@ impl Store {
         }
         Ok(views)
     }
+}
+
+/// What a command goes back to, if to anything.
+fn goes_back_to(state: &State, command: &Command) -> Option<Source> {
+    match command {
+        Command::Rollback { source, .. }
+        | Command::RollbackFiles { source, .. }
+        | Command::CloneCreate { source, .. } => Some(*source),
+        Command::Redo { volume } => {
+            let mut changes = state.changes.iter();
+            let change = changes
+                .find(|c| c.undone.is_some() && volume.is_none_or(|v| c.volumes.contains(&v)))?;
+            match &change.what {
+                What::FilesRolledBack { source, .. } => Some(*source),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// Refuses a command whose view was prepared before the window moved past it: what only that view showed may be gone.
+pub(super) fn still_in_reach(state: &State, command: &Command) -> Result<(), Refusal> {
+    match goes_back_to(state, command) {
+        Some(Source::Position(volume, seq)) => in_reach(state, volume, seq),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses positions of a volume before its history window, and names what is nearest to them.
+fn in_reach(state: &State, id: VolumeId, seq: Seq) -> Result<(), Refusal> {
+    let removed = || state.removed_volumes.get(&id);
+    let Some(volume) = state.volume(id).or_else(removed) else {
+        return Ok(());
+    };
+    // Before its creation there was no volume, whatever the window: that is told otherwise.
+    if seq >= volume.history || seq < volume.created {
+        return Ok(());
+    }
+    let name = &volume.name;
+    let checkpoints = volume.images.iter().filter(|(_, image)| !image.nodata);
+    let nearest = checkpoints
+        .filter_map(|(id, _)| state.checkpoints.get(id))
+        .min_by_key(|checkpoint| checkpoint.seq.abs_diff(seq))
+        .filter(|found| found.seq.abs_diff(seq) < volume.history.abs_diff(seq));
+    let next = match nearest {
+        Some(found) => format!(
+            "the nearest is {name}@{}, taken at seq {}; strand checkpoint list {name}",
+            found.name, found.seq
+        ),
+        None => format!("the nearest is {name}@seq:{}", volume.history),
+    };
+    Err(Refusal::new(
+        Kind::OutOfRange,
+        format!("{name} cannot be viewed at seq {seq} any more"),
+    )
+    .why(format!("its history begins at seq {}", volume.history))
+    .next(next))
 }
 
 fn reach(now: Seq) -> String {

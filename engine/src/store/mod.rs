@@ -12,15 +12,20 @@ mod horizon;
 mod leases;
 mod live;
 mod open;
+mod present;
 mod read;
+mod reclaim;
 mod room;
 mod verified;
+mod window;
 
 pub use beside::{Step, Trail};
 pub use horizon::MovedArchives;
 pub use leases::{Lease, LeaseInfo};
 pub use open::{InitOptions, OpenOptions, Opening};
 pub use read::FileReader;
+pub use reclaim::{LeftAlone, ReclaimOptions, Reclaimed};
+pub use window::Reach;
 
 use crate::admit::{MAX_TIME, admit};
 use crate::clock::Clock;
@@ -33,6 +38,7 @@ use crate::evolve::evolve;
 use crate::fold::encode;
 use crate::ids::{ActorId, EventTime, Ino, Seq, VolumeId};
 use crate::in_use::InUse;
+use crate::jobs::Jobs;
 use crate::last_verify::BadVersion;
 use crate::refusal::{Kind, Refusal};
 use crate::state::State;
@@ -78,6 +84,17 @@ pub struct Store {
     /// Versions known to be bad; read at the first need.
     bad: Mutex<Option<Arc<[BadVersion]>>>,
     leases: Arc<leases::Leases>,
+    /// Where versions lie, as the newest state has it.
+    present: present::Present,
+    window: window::Window,
+    jobs: Jobs,
+    /// Held by whoever moves versions.
+    moving: Mutex<()>,
+    /// Elapsed time by the events, and by the monotonic clock, and the journal's end, when the store was opened.
+    opened: window::Opened,
+    capacity: Option<u64>,
+    /// Journal blocks that only what gives space back may use.
+    kept_back: u64,
 }
 
 impl std::fmt::Debug for Store {
@@ -174,6 +191,12 @@ impl Store {
         &self.clock
     }
 
+    /// What works in the background.
+    #[must_use]
+    pub fn jobs(&self) -> &Jobs {
+        &self.jobs
+    }
+
     /// Decides, places and folds a command. It is not durable yet: [`Store::commit`].
     ///
     /// # Errors
@@ -224,6 +247,7 @@ impl Store {
             }
         }
         self.state_files.after_commit(self);
+        self.keep_on_the_way();
         Ok(())
     }
 
@@ -388,6 +412,9 @@ impl Store {
         views: &Views,
         in_use: &InUse,
     ) -> Result<Done, Error> {
+        if !views.0.is_empty() {
+            history::still_in_reach(&inner.state, &command)?;
+        }
         let command = fitting::fitted(command, &self.journal);
         let needed = payload.len() as u64 + 8;
         let low = 4 * ROOM_REFRESH_BLOCKS + needed + 2 * self.reserve_blocks;
@@ -404,7 +431,7 @@ impl Store {
         };
         let request = Request {
             actor,
-            free_blocks: inner.room.blocks.saturating_sub(inner.room.placed),
+            free_blocks: self.free_for(&command, inner),
             reserve_blocks: self.reserve_blocks,
             open: &inner.open,
             owner: self.owner,
@@ -426,7 +453,17 @@ impl Store {
         if administrative {
             rehearse(&inner.state, &events, actor, views)?;
         }
-        self.place(inner, actor, events, &runs, payload, views)
+        let from_reserve = request.command.gives_space_back();
+        self.place(inner, actor, events, (&runs, payload), views, from_reserve)
+    }
+
+    /// Blocks that a command may place.
+    fn free_for(&self, command: &Command, inner: &Inner) -> u64 {
+        let free = inner.room.blocks.saturating_sub(inner.room.placed);
+        match command.gives_space_back() {
+            true => free.saturating_add(self.kept_back),
+            false => free,
+        }
     }
 
     /// Places decided events and folds them.
@@ -435,9 +472,9 @@ impl Store {
         inner: &mut Inner,
         actor: &Actor,
         events: Vec<Event>,
-        runs: &[usize],
-        payload: &[Block],
+        (runs, payload): (&[usize], &[Block]),
         views: &Views,
+        from_reserve: bool,
     ) -> Result<Done, Error> {
         if events.is_empty() {
             let (seq, time) = (inner.state.boundary, inner.state.time);
@@ -493,7 +530,10 @@ impl Store {
         if !rest.is_empty() {
             return Err(payload_mismatch().into());
         }
-        let placement = self.journal.place(&records)?;
+        let placement = match from_reserve {
+            true => self.journal.place_from_reserve(&records)?,
+            false => self.journal.place(&records)?,
+        };
         inner.room.placed += payload.len() as u64 + 2;
         let mut steps = Vec::with_capacity(events.len());
         for (i, event) in events.iter().enumerate() {
@@ -526,6 +566,9 @@ impl Store {
             }
         }
         drop(records);
+        if events.iter().any(moves) {
+            self.present.set(&inner.state.places);
+        }
         let last = placement.first + events.len() as u64 - 1;
         Ok(Done {
             first: placement.first,
@@ -611,6 +654,14 @@ fn actor_number(state: &State, actor: &Actor) -> ActorId {
         .get(actor)
         .copied()
         .unwrap_or(state.next_actor)
+}
+
+/// Whether versions lie elsewhere after it.
+fn moves(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Relocated { .. } | Event::SegmentsReclaimed { .. }
+    )
 }
 
 /// How many payload blocks each `Written` event of a command takes.

@@ -214,6 +214,7 @@ impl Store {
             let store = Self::assemble(disk, clock, journal, state, opening, options, state_files);
             store.finish_creation()?;
             store.drop_orphans()?;
+            store.release_again();
             if store.options.access == Access::ReadWrite {
                 store.tell_horizon()?;
             }
@@ -234,6 +235,16 @@ impl Store {
         let segment_size = u64::from(journal.blocks_per_segment()) * crate::block::BLOCK;
         let write_blocks = u64::from(max_record_blocks(segment_size)).max(1);
         let waiting = state.volumes.values().map(|v| v.pending.len() as u64).sum();
+        let present = super::present::Present::of(&state.places);
+        let opened = super::window::Opened {
+            elapsed: state.elapsed,
+            monotonic: clock.monotonic(),
+            head: journal.head().next_addr,
+        };
+        let capacity = journal.space().capacity;
+        let segments_kept = kept_back(capacity, segment_size);
+        journal.set_reserve_segments(segments_kept);
+        let kept_back = segments_kept * u64::from(journal.blocks_per_segment());
         Store {
             inner: Mutex::new(Inner {
                 state,
@@ -260,6 +271,13 @@ impl Store {
             settled_elsewhere: std::sync::atomic::AtomicBool::new(false),
             bad: Mutex::default(),
             leases: Arc::default(),
+            present,
+            window: super::window::Window::default(),
+            jobs: crate::jobs::Jobs::default(),
+            moving: Mutex::default(),
+            opened,
+            capacity,
+            kept_back,
         }
     }
 
@@ -384,6 +402,16 @@ impl Store {
     }
 }
 
+/// Segments that only what gives space back may enter: two, so that one can be emptied while the other waits for its flush; fewer in a
+/// store so small that this were much of it.
+fn kept_back(capacity: Option<u64>, segment_size: u64) -> u64 {
+    match capacity.map(|capacity| capacity / segment_size) {
+        Some(0..12) => 0,
+        Some(12..32) => 1,
+        _ => 2,
+    }
+}
+
 fn create_store() -> Command {
     Command::CreateStore {
         program: concat!("strand ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -437,7 +465,11 @@ pub(super) fn base_for(
         }
         below = state.seq;
     }
-    Ok(super::horizon::beginning(disk, journal.store(), reader.origin())?)
+    Ok(super::horizon::beginning(
+        disk,
+        journal.store(),
+        reader.origin(),
+    )?)
 }
 
 fn io(action: &'static str, error: &std::io::Error) -> Error {

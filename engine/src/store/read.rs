@@ -1,13 +1,14 @@
 //! Bytes out. Every block is checked against the crc32 in its map: a read never returns wrong bytes.
 
 use super::Store;
+use super::present::given_back;
 use crate::block::{BLOCK, BlockRef};
 use crate::damage::Damage;
 use crate::error::Error;
 use crate::ids::Ino;
 use crate::refusal::{Kind, Refusal};
 use crate::state::{FileBody, Fileset};
-use strand_journal::{BLOCK_SIZE, BlockAddr};
+use strand_journal::{BLOCK_SIZE, BlockAddr, Error as JournalError};
 
 /// How far a sequential reader reads ahead, in blocks (4 MiB).
 const AHEAD_BLOCKS: u64 = 1024;
@@ -22,7 +23,8 @@ impl Store {
     /// Reads from a file of a tree: as many bytes as there are, up to the buffer's length. Holes read as zeros.
     ///
     /// # Errors
-    /// [`Error::Damage`] where a block is not what was written; [`Error::Journal`] where it cannot be read; [`Kind::NotAllowed`] in a nodata image.
+    /// [`Error::Damage`] where a block is not what was written; [`Error::Journal`] where it cannot be read; [`Kind::NotAllowed`] in a nodata image;
+    /// [`Kind::Stale`] where no root has the tree any more, and its space was given back.
     pub fn read(
         &self,
         tree: &Fileset,
@@ -41,12 +43,13 @@ impl Store {
         }
         buf.fill(0);
         let last = (offset + (length as u64 - 1)) / BLOCK;
+        let seen = self.present.see();
         let mut mapped = file
             .map
             .range(offset / BLOCK, last)
-            .map(|(block, version)| (block, *version))
+            .map(|(block, version)| (block, *version, seen.find(version.addr())))
             .peekable();
-        while let Some((block, version)) = mapped.next() {
+        while let Some((block, version, lies)) = mapped.next() {
             let start = block * BLOCK;
             let whole = start >= offset && start + BLOCK <= offset + length as u64;
             if !whole {
@@ -62,22 +65,46 @@ impl Store {
             }
             // Blocks that lie one after another in the file and in the journal are one read.
             let mut run = vec![version];
-            while let Some((_, next)) = mapped.next_if(|(b, v)| {
+            while let Some((_, next, _)) = mapped.next_if(|(b, _, found)| {
                 *b == block + run.len() as u64
-                    && v.addr().0 == version.addr().0 + run.len() as u64
-                    && self.same_segment(version.addr(), v.addr())
+                    && lies.zip(*found).is_some_and(|(first, at)| {
+                        at.0 == first.0 + run.len() as u64 && self.same_segment(first, at)
+                    })
                     && (b + 1) * BLOCK <= offset + length as u64
             }) {
                 run.push(next);
             }
             let at = (start - offset) as usize;
-            let bytes = &mut buf[at..at + run.len() * BLOCK_SIZE];
-            self.journal.read_blocks(version.addr(), bytes)?;
-            for (version, bytes) in run.iter().zip(bytes.chunks_exact(BLOCK_SIZE)) {
-                self.check(*version, bytes)?;
-            }
+            self.read_run(lies, &run, &mut buf[at..at + run.len() * BLOCK_SIZE])?;
         }
         Ok(length)
+    }
+
+    /// Reads versions that lay side by side when their places were looked at.
+    fn read_run(
+        &self,
+        lies: Option<BlockAddr>,
+        run: &[BlockRef],
+        bytes: &mut [u8],
+    ) -> Result<(), Error> {
+        let read = lies.map(|lies| (lies, self.journal.read_blocks(lies, bytes)));
+        let blocks = run.iter().zip(bytes.as_chunks_mut().0);
+        match read {
+            Some((lies, Ok(()))) => {
+                for (i, (version, bytes)) in blocks.enumerate() {
+                    self.check(*version, lies.plus(i as u64), bytes)?;
+                }
+                Ok(())
+            }
+            // They were moved meanwhile, one here, one there.
+            None | Some((_, Err(JournalError::Gone { .. }))) => {
+                for (version, bytes) in blocks {
+                    self.read_version(*version, bytes)?;
+                }
+                Ok(())
+            }
+            Some((_, Err(error))) => Err(error.into()),
+        }
     }
 
     /// A reader for a whole file that reads ahead along its map, however the blocks lie in the journal.
@@ -107,24 +134,33 @@ impl Store {
         Ok(to)
     }
 
+    /// Reads a version where it lies now.
     pub(super) fn read_version(
         &self,
         version: BlockRef,
         bytes: &mut [u8; BLOCK_SIZE],
     ) -> Result<(), Error> {
-        self.journal.read_block(version.addr(), bytes)?;
-        self.check(version, bytes)
+        let mut before = None;
+        loop {
+            let lies = self.present.see().find(version.addr());
+            // Where nothing is, it is somewhere else by now, or nowhere.
+            let Some(lies) = lies.filter(|lies| before != Some(*lies)) else {
+                return Err(given_back().into());
+            };
+            match self.journal.read_block(lies, bytes) {
+                Err(JournalError::Gone { .. }) => before = Some(lies),
+                Err(error) => return Err(error.into()),
+                Ok(()) => return self.check(version, lies, bytes),
+            }
+        }
     }
 
-    fn check(&self, version: BlockRef, bytes: &[u8]) -> Result<(), Error> {
+    fn check(&self, version: BlockRef, lies: BlockAddr, bytes: &[u8]) -> Result<(), Error> {
         if crc32fast::hash(bytes) == version.crc() {
             return Ok(());
         }
         let per_segment = u64::from(self.journal.blocks_per_segment());
-        let (segment, block) = (
-            version.addr().0 / per_segment,
-            version.addr().0 % per_segment,
-        );
+        let (segment, block) = (lies.0 / per_segment, lies.0 % per_segment);
         Err(Damage::new("a block is not what was written")
             .in_file(format!("segment {segment}"), block * BLOCK)
             .into())
@@ -195,8 +231,12 @@ impl FileReader<'_> {
 
     /// The runs of the journal that hold blocks `from` to `to` (exclusive), gaps up to `gap` blocks included; each in one segment.
     fn runs(&self, file: &FileBody, from: u64, to: u64, gap: u64) -> Vec<(BlockAddr, u32)> {
+        let seen = self.store.present.see();
         let mapped = file.map.range(from, to - 1);
-        let mut addrs: Vec<u64> = mapped.map(|(_, version)| version.addr().0).collect();
+        let mut addrs: Vec<u64> = mapped
+            .filter_map(|(_, version)| seen.find(version.addr()))
+            .map(|lies| lies.0)
+            .collect();
         addrs.sort_unstable();
         addrs.dedup();
         let mut runs: Vec<(BlockAddr, u32)> = Vec::new();

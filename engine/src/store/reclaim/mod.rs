@@ -1,0 +1,294 @@
+//! Space given back: mark what is alive, sweep the deadest segments.
+//!
+//! A segment goes in this order, each step durable before the next, so that a crash at any point loses nothing and costs at most some copies that are
+//! made again: its events are archived; what is alive in it is copied to the head ([`Event::Relocated`](crate::Event::Relocated)); an event says that the
+//! space is given back; the file goes. Whoever has the file open reads on; whoever finds it gone looks again where the version lies now.
+//!
+//! `mark` freezes the roots and finds out what is alive, `sweep` empties segments. Here is the order in which they go, and when it is enough.
+
+mod mark;
+mod sweep;
+
+use super::Store;
+use crate::block::BLOCK;
+use crate::command::Command;
+use crate::error::Error;
+use crate::event::{Actor, MAX_RECLAIMED, MAX_RELOCATED};
+use crate::ids::Seq;
+use crate::jobs::{Job, JobKind, JobState};
+use mark::Marked;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+use strand_journal::{Access, Error as JournalError, SegmentState};
+use sweep::Emptied;
+
+/// So many segments are emptied together at most. Half a segment of copies ends it as well: space comes back soon where there is little.
+const MOST_TOGETHER: usize = 32;
+
+/// What to give back.
+#[derive(Clone, Debug, Default)]
+pub struct ReclaimOptions {
+    /// Enough is enough once so many bytes are free; `None`: everything that is worth it.
+    pub free: Option<u64>,
+    /// Most bytes copied in a second.
+    pub rate: Option<u64>,
+    /// The whole history is given up first, and segments go that are nearly all alive.
+    pub now: bool,
+    /// A segment whose living blocks would take more per cent of a segment than this stays; `None`: 50, or 90 where `free` or `now` ask for it.
+    pub most_live: Option<u8>,
+}
+
+/// A segment that could not be given back.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LeftAlone {
+    /// Its number.
+    pub segment: u64,
+    /// Why it stays.
+    pub why: String,
+}
+
+/// What was given back.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Reclaimed {
+    /// How many segments.
+    pub segments: u64,
+    /// Their bytes, less those of their archives and of the copies.
+    pub bytes_freed: u64,
+    /// Bytes of living versions that were copied.
+    pub bytes_copied: u64,
+    /// Where the history begins now, if it moved on.
+    pub history: Option<Seq>,
+    /// Segments that stay for a reason that somebody should see to.
+    pub left_alone: Vec<LeftAlone>,
+    /// It was told to end before it was done.
+    pub cancelled: bool,
+}
+
+/// A segment that may go.
+#[derive(Copy, Clone, Debug)]
+struct Candidate {
+    number: u64,
+    /// How many living blocks it has.
+    living: u64,
+}
+
+impl Store {
+    /// Gives space back, in the calling thread: archives segments that are mostly dead, copies what is alive in them, and removes their files. Others
+    /// read and write meanwhile. May be ended at any time by cancelling the job; what was done stays.
+    ///
+    /// # Errors
+    /// [`Error::Journal`] where the store is open for reading only, where there is no room for a copy, and where the disk fails: the store is as usable as it was.
+    pub fn reclaim(&self, options: &ReclaimOptions) -> Result<Reclaimed, Error> {
+        let what = match options.now {
+            true => "all that is dead, and the history",
+            false => "what is dead",
+        };
+        let job = self.jobs.begin(JobKind::Reclaim, what, self.clock.wall());
+        self.reclaim_as(options, job)
+    }
+
+    /// As [`Store::reclaim`], as a job that was begun already.
+    ///
+    /// # Errors
+    /// As [`Store::reclaim`].
+    pub fn reclaim_as(&self, options: &ReclaimOptions, job: Job) -> Result<Reclaimed, Error> {
+        let found = self.reclaim_for(options, &job);
+        match &found {
+            Ok(done) if done.cancelled => job.end(JobState::Cancelled),
+            Ok(_) => job.end(JobState::Done),
+            Err(error) => job.end(JobState::Failed(error.to_string())),
+        }
+        found
+    }
+
+    pub(super) fn reclaim_for(
+        &self,
+        options: &ReclaimOptions,
+        job: &Job,
+    ) -> Result<Reclaimed, Error> {
+        if self.options.access == Access::ReadOnly {
+            return Err(JournalError::ReadOnly {
+                state: "open for reading only",
+            }
+            .into());
+        }
+        let _alone = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = Reclaimed::default();
+        self.settle()?;
+        done.history = match options.now {
+            true => self.release_all_history()?,
+            false => self.move_windows_on()?,
+        };
+        if self.is_enough(options) {
+            return Ok(done);
+        }
+        let Some(marked) = self.mark(job)? else {
+            done.cancelled = job.is_cancelled();
+            return Ok(done);
+        };
+        let candidates = self.candidates_of(&marked, options);
+        job.set_total(candidates.len() as u64 * self.segment_bytes());
+        let mut sweep = sweep::Sweep::new(self, &marked, job, Pace::new(options.rate));
+        let mut rest = candidates.as_slice();
+        while !rest.is_empty() && !self.is_enough(options) {
+            let (batch, left) = rest.split_at(self.together(rest));
+            rest = left;
+            let emptied = sweep.empty(batch)?;
+            done.bytes_copied = sweep.copied;
+            done.left_alone.append(&mut sweep.left_alone);
+            self.give_back(&emptied, &mut done, job)?;
+            if let Some(full) = sweep.full.take() {
+                return ended_early(full, done);
+            }
+            if job.is_cancelled() {
+                done.cancelled = true;
+                break;
+            }
+        }
+        done.bytes_freed = done.bytes_freed.saturating_sub(done.bytes_copied);
+        Ok(done)
+    }
+
+    fn is_enough(&self, options: &ReclaimOptions) -> bool {
+        let free = || self.journal.space().free_blocks.saturating_mul(BLOCK);
+        options.free.is_some_and(|wanted| free() >= wanted)
+    }
+
+    pub(super) fn segment_bytes(&self) -> u64 {
+        u64::from(self.journal.blocks_per_segment()) * BLOCK
+    }
+
+    /// The segments that are worth it, deadest first.
+    fn candidates_of(&self, marked: &Marked, options: &ReclaimOptions) -> Vec<Candidate> {
+        let blocks = u64::from(self.journal.blocks_per_segment());
+        let most = options.most_live.unwrap_or(match options {
+            ReclaimOptions { now: true, .. } => 90,
+            ReclaimOptions { free: Some(_), .. } => 90,
+            _ => 50,
+        });
+        let most = blocks * u64::from(most.min(100)) / 100;
+        let sealed = self.journal.segments().into_iter();
+        let sealed = sealed.filter(|s| s.state == SegmentState::Sealed);
+        let mut candidates: Vec<Candidate> = sealed
+            .filter_map(|segment| {
+                let living = marked.living_in(segment.number, blocks)?;
+                (self.copied_blocks(living) <= most).then_some(Candidate {
+                    number: segment.number,
+                    living,
+                })
+            })
+            .collect();
+        candidates.sort_by_key(|c| (c.living, c.number));
+        candidates
+    }
+
+    /// Blocks that the copies of so many living ones take, with their headers.
+    fn copied_blocks(&self, living: u64) -> u64 {
+        let group = self.write_blocks.min(MAX_RELOCATED);
+        living + living.div_ceil(group) * (1 + group / 128)
+    }
+
+    /// How many of the next segments are emptied together.
+    fn together(&self, next: &[Candidate]) -> usize {
+        // Small segments are not filled by few.
+        let room = self.journal.space().free_blocks / 2;
+        let half = u64::from(self.journal.blocks_per_segment()) / 2;
+        let most = half.max(room.min(MAX_RELOCATED));
+        let mut living = 0;
+        let fit = next.iter().take(MOST_TOGETHER.min(MAX_RECLAIMED));
+        let fit = fit.take_while(|c| {
+            living += c.living;
+            living <= most
+        });
+        fit.count().max(1)
+    }
+
+    /// Records that the segments are given back, durably, then removes their files.
+    fn give_back(&self, emptied: &[Emptied], done: &mut Reclaimed, job: &Job) -> Result<(), Error> {
+        if emptied.is_empty() {
+            return Ok(());
+        }
+        let blocks = self.journal.blocks_per_segment();
+        let ranges = emptied
+            .iter()
+            .map(|e| (e.segment * u64::from(blocks), blocks));
+        let command = Command::ReclaimSegments {
+            ranges: ranges.collect(),
+        };
+        let recorded = self.submit(&Actor::program(), command)?;
+        self.commit(recorded.ticket)?;
+        for segment in emptied {
+            let freed = self.journal.release(segment.segment)?;
+            done.segments += 1;
+            done.bytes_freed += freed.saturating_sub(segment.archive_bytes);
+            job.add_done(self.segment_bytes());
+        }
+        Ok(())
+    }
+
+    /// Removes files of segments whose giving back was recorded: whoever recorded it may have died before.
+    pub(in crate::store) fn release_again(&self) {
+        if self.options.access == Access::ReadOnly {
+            return;
+        }
+        let reclaimed = self.lock().state.places.reclaimed.clone();
+        if reclaimed.is_empty() {
+            return;
+        }
+        let blocks = u64::from(self.journal.blocks_per_segment());
+        let given_back = |number: u64| {
+            let before = reclaimed.get_prev(&(number * blocks));
+            before.is_some_and(|(_, end)| number * blocks < *end)
+        };
+        let segments = self.journal.segments().into_iter();
+        for segment in segments.filter(|s| s.state == SegmentState::Sealed) {
+            if given_back(segment.number)
+                && let Err(error) = self.journal.release(segment.number)
+            {
+                tracing::warn!(%error, segment = segment.number, "a segment that was given back stays");
+            }
+        }
+    }
+}
+
+/// What was given back until there was no room for more is not nothing.
+fn ended_early(full: Error, mut done: Reclaimed) -> Result<Reclaimed, Error> {
+    if done.segments == 0 {
+        return Err(full);
+    }
+    tracing::warn!(error = %full, "no room to give back more");
+    done.bytes_freed = done.bytes_freed.saturating_sub(done.bytes_copied);
+    Ok(done)
+}
+
+/// How fast copies are made.
+#[derive(Debug)]
+struct Pace {
+    rate: Option<u64>,
+    begun: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(rate: Option<u64>) -> Self {
+        Self {
+            rate: rate.filter(|rate| *rate > 0),
+            begun: Instant::now(),
+            bytes: 0,
+        }
+    }
+
+    /// So many bytes more were copied: waits until they may have been.
+    fn wait(&mut self, bytes: u64, job: &Job) {
+        /// A wait is cut into pieces, so that a job can be ended.
+        const PIECE: Duration = Duration::from_millis(50);
+        let Some(rate) = self.rate else { return };
+        self.bytes += bytes;
+        let due = Duration::from_secs_f64(self.bytes as f64 / rate as f64);
+        while !job.is_cancelled()
+            && let Some(left) = due.checked_sub(self.begun.elapsed())
+        {
+            std::thread::sleep(left.min(PIECE));
+        }
+    }
+}

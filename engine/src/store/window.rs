@@ -1,0 +1,281 @@
+//! The history window: how far back the store can be viewed, and by which steps that moves on.
+//!
+//! A window can begin where the state is known, so that what was alive there can be marked: at a state that this process kept on its way (a frozen
+//! root, cheap), at a state file, or at the present.
+
+use super::Store;
+use super::horizon::oldest_window;
+use crate::block::BLOCK;
+use crate::command::Command;
+use crate::error::Error;
+use crate::event::Actor;
+use crate::ids::Seq;
+use crate::space::Retention;
+use crate::state::State;
+use crate::statefile;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use strand_journal::{Access, BlockAddr};
+
+/// The most states that are kept on the way.
+const MOST_KEPT: usize = 32;
+/// A window is cut into so many steps.
+const STEPS: u64 = 16;
+/// Whether a step has passed is asked after so many events.
+const ASK_EVERY: u64 = 16;
+/// Every commit can be viewed for so long (24 h), where nothing else was set, …
+pub(super) const DEFAULT_AGE: u64 = 24 * 3_600_000_000_000;
+/// … or within so much of the capacity, whichever is less.
+pub(super) const DEFAULT_SHARE: u64 = 10;
+
+/// The states kept on the way, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    kept: Mutex<VecDeque<Kept>>,
+    /// The durable number when it was last asked whether a step had passed.
+    asked: AtomicU64,
+}
+
+/// A state that a window can begin at.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) state: State,
+    /// What was born here or later is younger than the state.
+    pub(super) young: BlockAddr,
+    /// [`Store::elapsed`] then.
+    pub(super) elapsed: u64,
+}
+
+/// How things stood when the store was opened.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Opened {
+    /// [`State::elapsed`].
+    pub(super) elapsed: u64,
+    /// The monotonic clock.
+    pub(super) monotonic: u64,
+    /// The journal's end.
+    pub(super) head: BlockAddr,
+}
+
+/// How far the window of a volume reaches at most.
+#[derive(Copy, Clone, Debug, Eq, PartialEq)]
+pub struct Reach {
+    /// In ns.
+    pub age: Option<u64>,
+    /// In bytes written.
+    pub bytes: Option<u64>,
+}
+
+impl Store {
+    /// Time that passed, in ns, as ages count it: in the events, and while this process runs by the clock that nobody sets.
+    #[must_use]
+    pub fn elapsed(&self) -> u64 {
+        self.elapsed_at(self.lock().state.elapsed)
+    }
+
+    fn elapsed_at(&self, in_events: u64) -> u64 {
+        let here = self.clock.monotonic().saturating_sub(self.opened.monotonic);
+        in_events.max(self.opened.elapsed.saturating_add(here))
+    }
+
+    /// How far a retention reaches in this store.
+    #[must_use]
+    pub fn reach(&self, retention: Retention) -> Reach {
+        if retention != Retention::default() {
+            return Reach {
+                age: retention.age,
+                bytes: retention.bytes,
+            };
+        }
+        Reach {
+            age: Some(DEFAULT_AGE),
+            bytes: self.capacity.map(|capacity| capacity / DEFAULT_SHARE),
+        }
+    }
+
+    /// Keeps the present state where a step of the window has passed since the last one kept. Cheap where not.
+    pub(super) fn keep_on_the_way(&self) {
+        if self.options.access == Access::ReadOnly {
+            return;
+        }
+        let flushed = self.journal.flushed();
+        if flushed.saturating_sub(self.window.asked.load(Ordering::Relaxed)) < ASK_EVERY {
+            return;
+        }
+        self.window.asked.store(flushed, Ordering::Relaxed);
+        let mut kept = self.kept();
+        let (head, elapsed) = (self.journal.head().next_addr.0, self.elapsed_at(0));
+        let step = self.step();
+        let (before, then) = kept
+            .back()
+            .map_or((self.opened.head.0, self.opened.elapsed), |last| {
+                (last.young.0, last.elapsed)
+            });
+        let grown = head.saturating_sub(before).saturating_mul(BLOCK) >= step.bytes;
+        if !grown && elapsed.saturating_sub(then) < step.age {
+            return;
+        }
+        let now = self.keep_now();
+        let past = self.newest_past(&now.state, &kept);
+        let base = oldest_window(&now.state).unwrap_or(now.state.boundary);
+        kept.push_back(now);
+        thin(&mut kept, base, past);
+    }
+
+    /// The present state, to be kept.
+    fn keep_now(&self) -> Kept {
+        // Between commands the state is at a boundary.
+        let inner = self.lock();
+        Kept {
+            state: inner.state.clone(),
+            young: self.journal.head().next_addr,
+            elapsed: self.elapsed_at(inner.state.elapsed),
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, VecDeque<Kept>> {
+        let kept = self.window.kept.lock();
+        kept.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The steps by which states are kept.
+    fn step(&self) -> Step {
+        let state = self.lock().state.volumes.clone();
+        let least = u64::from(self.journal.blocks_per_segment()) * BLOCK;
+        let mut step = Step {
+            age: DEFAULT_AGE / STEPS,
+            bytes: self
+                .capacity
+                .map_or(u64::MAX, |capacity| capacity / DEFAULT_SHARE / STEPS),
+        };
+        for retention in state.values().map(|v| v.retention) {
+            step.age = step.age.min(retention.age.unwrap_or(u64::MAX) / STEPS);
+            step.bytes = step.bytes.min(retention.bytes.unwrap_or(u64::MAX) / STEPS);
+        }
+        step.bytes = step.bytes.max(least);
+        step
+    }
+
+    /// The position of the newest state kept that lies before the windows of all volumes.
+    fn newest_past(&self, now: &State, kept: &VecDeque<Kept>) -> Option<Seq> {
+        let past = kept.iter().rev().find(|kept| self.is_past(now, kept));
+        past.map(|kept| kept.state.boundary)
+    }
+
+    /// Whether a state lies before what every volume's retention reaches.
+    fn is_past(&self, now: &State, kept: &Kept) -> bool {
+        let head = self.journal.head().next_addr;
+        let bytes = head.0.saturating_sub(kept.young.0).saturating_mul(BLOCK);
+        let age = self.elapsed_at(now.elapsed).saturating_sub(kept.elapsed);
+        now.volumes.values().all(|volume| {
+            let reach = self.reach(volume.retention);
+            reach.age.is_some_and(|most| age > most) || reach.bytes.is_some_and(|most| bytes > most)
+        })
+    }
+
+    /// The states that windows can begin at, oldest first: state files, and those kept on the way. State files before `from` are not loaded.
+    fn candidates(&self, from: Seq) -> Vec<Kept> {
+        let mut found = self.state_files_of(from, u64::MAX);
+        let kept = self.kept();
+        found.extend(kept.iter().filter(|k| k.state.boundary >= from).cloned());
+        drop(kept);
+        found.sort_by_key(|kept| kept.state.boundary);
+        found.dedup_by_key(|kept| kept.state.boundary);
+        found
+    }
+
+    /// The states that state files have of positions from `from` to `to`, as far as they load.
+    fn state_files_of(&self, from: Seq, to: Seq) -> Vec<Kept> {
+        let files = statefile::list(&*self.disk).unwrap_or_default();
+        let files = files.iter().filter(|(seq, _)| (from..=to).contains(seq));
+        files
+            .filter_map(|(_, name)| statefile::load(&*self.disk, name, self.journal.store()).ok())
+            .filter(|(state, start)| {
+                state.seq == state.boundary && self.journal.reader().holds(start).unwrap_or(false)
+            })
+            .map(|(state, start)| {
+                let blocks = u64::from(self.journal.blocks_per_segment());
+                Kept {
+                    young: BlockAddr(start.segment * blocks + u64::from(start.block)),
+                    elapsed: state.elapsed,
+                    state,
+                }
+            })
+            .collect()
+    }
+
+    /// The newest known state at or before the beginning of the oldest window. `None` where there is none: nothing is dead then.
+    pub(super) fn window_base(&self, oldest: Seq) -> Option<Kept> {
+        let kept = self.kept();
+        let newest = kept.iter().rev().find(|k| k.state.boundary <= oldest);
+        let newest = newest.cloned();
+        drop(kept);
+        let from = newest.as_ref().map_or(0, |kept| kept.state.boundary + 1);
+        let files = statefile::list(&*self.disk).unwrap_or_default();
+        let before = files.iter().rev().map(|(seq, _)| *seq);
+        before
+            .filter(|seq| (from..=oldest).contains(seq))
+            .find_map(|seq| self.state_files_of(seq, seq).pop())
+            .or(newest)
+    }
+
+    /// Moves the windows on to where the retentions of all volumes allow it; gives the position where they begin now, if they moved.
+    ///
+    /// # Errors
+    /// As [`Store::submit`] and [`Store::commit`].
+    pub fn move_windows_on(&self) -> Result<Option<Seq>, Error> {
+        let now = self.state();
+        let oldest = oldest_window(&now).unwrap_or(now.boundary);
+        let past = self.candidates(oldest.saturating_add(1));
+        let past = past.into_iter().rev().find(|kept| self.is_past(&now, kept));
+        match past {
+            Some(kept) => self.release_history(kept.state.boundary),
+            None => Ok(None),
+        }
+    }
+
+    /// Gives up all history: only the present and the checkpoints can be viewed from now on.
+    ///
+    /// # Errors
+    /// As [`Store::submit`] and [`Store::commit`].
+    pub fn release_all_history(&self) -> Result<Option<Seq>, Error> {
+        let now = self.keep_now();
+        let before = now.state.boundary;
+        self.kept().push_back(now);
+        let released = self.release_history(before);
+        thin(&mut self.kept(), before, Some(before));
+        released
+    }
+
+    pub(super) fn release_history(&self, before: Seq) -> Result<Option<Seq>, Error> {
+        let done = self.submit(&Actor::program(), Command::ReleaseHistory { before })?;
+        if done.events.is_empty() {
+            return Ok(None);
+        }
+        self.commit(done.ticket)?;
+        Ok(Some(before))
+    }
+}
+
+struct Step {
+    age: u64,
+    bytes: u64,
+}
+
+/// Of the states that lie before what can be asked for only two are wanted: where the windows begin now (at `oldest`), and where they would begin
+/// next (`past`). Of too many others every second goes.
+fn thin(kept: &mut VecDeque<Kept>, oldest: Seq, past: Option<Seq>) {
+    let base = kept.iter().rev().map(|k| k.state.boundary);
+    let base = base.clone().find(|seq| *seq <= oldest);
+    let past = past.unwrap_or(0);
+    kept.retain(|k| k.state.boundary >= past || Some(k.state.boundary) == base);
+    if kept.len() > MOST_KEPT {
+        let newest = kept.len() - 1;
+        let mut at = 0;
+        kept.retain(|k| {
+            at += 1;
+            at % 2 == 0 || at > newest || Some(k.state.boundary) == base
+        });
+    }
+}

@@ -1,0 +1,121 @@
+//! Views of what may be gone.
+
+use super::town::{Town, me};
+use std::time::Duration;
+use strand_engine::*;
+
+#[test]
+fn before_the_window_there_is_no_view_and_the_nearest_is_named() {
+    let mut town = Town::new(None);
+    let early = town.write(100);
+    town.checkpoint("mark");
+    let late = town.write(100);
+    town.reclaim();
+    let refused = |source| town.store.view(source).unwrap_err().refusal();
+    let refusal = refused(Source::Position(town.volume, early));
+    assert_eq!(refusal.kind, Kind::OutOfRange);
+    assert!(refusal.next.unwrap().contains("pg@mark"));
+    let refusal = refused(Source::Position(town.volume, late - 1));
+    let begins = town.store.state().volume(town.volume).unwrap().history;
+    assert!(refusal.next.unwrap().contains(&format!("pg@seq:{begins}")));
+    let command = Command::Rollback {
+        volume: town.volume,
+        source: Source::Position(town.volume, early),
+        only: false,
+    };
+    let refused = town.store.run(&me(), command).unwrap_err();
+    assert_eq!(refused.kind(), Kind::OutOfRange);
+    town.check();
+}
+
+#[test]
+fn a_rollback_prepared_before_the_window_moved_on_is_refused() {
+    let mut town = Town::new(None);
+    let early = town.write(100);
+    town.write(100);
+    let command = Command::Rollback {
+        volume: town.volume,
+        source: Source::Position(town.volume, early),
+        only: false,
+    };
+    let views = town.store.prepare(&command).unwrap();
+    town.reclaim();
+    let refused = town.store.submit_prepared(&me(), command, &views);
+    assert_eq!(refused.unwrap_err().kind(), Kind::OutOfRange);
+    town.check();
+}
+
+#[test]
+fn a_view_without_a_lease_is_stale_and_one_with_a_lease_reads_on() {
+    let mut town = Town::new(None);
+    let early = town.write(200);
+    let content = town.content.clone();
+    let source = Source::Position(town.volume, early);
+    let view = town.store.view(source).unwrap();
+    town.write(300);
+    let by = "a backup".to_owned();
+    let time = Some(Duration::from_secs(60));
+    let lease = town.store.lease(source, view.clone(), by, time);
+    town.reclaim();
+    town.store.still_leased(&lease).unwrap();
+    assert!(Town::shown(&town.store, &view).unwrap() == Town::expected(&content));
+    town.clock.advance(61_000_000_000);
+    town.write(50);
+    town.reclaim();
+    let refused = Town::shown(&town.store, &view).map(drop);
+    assert_eq!(refused.unwrap_err().kind(), Kind::Stale);
+    assert_eq!(
+        town.store.still_leased(&lease).unwrap_err().kind(),
+        Kind::Stale
+    );
+    town.check();
+}
+
+#[test]
+fn readers_beside_reclaim_never_see_wrong_bytes() {
+    let mut town = Town::new(None);
+    town.write(300);
+    town.checkpoint("kept");
+    let expected = Town::expected(&town.content);
+    town.write(300);
+    let image = town.store.state().checkpoint_named("kept").unwrap().id;
+    let store = &town.store;
+    let view = store.view(Source::Checkpoint(town.volume, image)).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut reads = 0_u64;
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) || reads == 0 {
+                        assert!(Town::shown(store, &view).unwrap() == expected);
+                        let ino = view.lookup(b"file").unwrap();
+                        let mut reader = store.reader(&view, ino).unwrap();
+                        let mut some = [0; 10_000];
+                        let read = reader.read(4096 * 3 + 17, &mut some).unwrap();
+                        assert!(some[..read] == expected[4096 * 3 + 17..][..read]);
+                        reads += 1;
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..20 {
+            for block in 0..40 {
+                let bytes = super::town::version(block + 7);
+                let done = store.write(&me(), town.volume, town.file, block * 4096, &bytes);
+                store.commit(done.unwrap().ticket).unwrap();
+            }
+            let options = ReclaimOptions {
+                now: true,
+                ..ReclaimOptions::default()
+            };
+            store.reclaim(&options).unwrap();
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        readers.into_iter().for_each(|r| r.join().unwrap());
+    });
+    for block in 0..40 {
+        town.content.insert(block, block + 7);
+    }
+    town.check();
+}
