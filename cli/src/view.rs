@@ -205,17 +205,23 @@ pub(crate) fn resolve_time(state: &State, text: &str) -> Outcome<EventTime> {
     let at = time::parse(text, &now)?;
     let begins = state.created.unwrap_or(0);
     let out_of_range = |why: &str| {
+        // Windows that moved on begin later, each volume's elsewhere.
+        let moved = state.volumes.values().any(|v| v.history > v.created);
+        let next = match moved {
+            true => "strand retention show: how far back each volume can be viewed".to_owned(),
+            false => format!(
+                "choose a time from {} to {}",
+                units::time(begins),
+                units::time(state.time)
+            ),
+        };
         refuse(
             Refusal::new(
                 Kind::OutOfRange,
                 format!("{text:?} means {}, which is out of range", units::time(at)),
             )
             .why(why.to_owned())
-            .next(format!(
-                "choose a time from {} to {}",
-                units::time(begins),
-                units::time(state.time)
-            )),
+            .next(next),
         )
     };
     // The journal's own time can run ahead of a clock that was put back.
