@@ -80,11 +80,14 @@ fn clear(context: &mut Context, name: &str) -> Outcome {
     if done.events.is_empty() {
         return context.out.line(format!("{name} has no schedule"));
     }
-    context.out.line(format!(
-        "the schedule of {name} is ended; {} it took {}",
-        units::counted(left, "checkpoint"),
-        if left == 1 { "stays" } else { "stay" }
-    ))
+    let taken = match left {
+        0 => "it has left no checkpoints".to_owned(),
+        1 => "the checkpoint that it took stays".to_owned(),
+        left => format!("the {left} checkpoints that it took stay"),
+    };
+    context
+        .out
+        .line(format!("the schedule of {name} is ended; {taken}"))
 }
 
 /// The checkpoints that a volume's schedule has taken, oldest first.

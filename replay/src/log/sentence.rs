@@ -4,6 +4,7 @@ use super::back::Logged;
 use super::labels::{Labels, actor_label, counted, grouped};
 use super::run::Run;
 use super::touch;
+use strand_engine::schedule::duration;
 use strand_engine::{CheckpointId, Event, GiveUp, Limit, Shift, Source, VolumeId};
 
 /// Says whether an event is what its command is about, rather than a part of it.
@@ -334,9 +335,7 @@ fn main_clause(main: &Logged, labels: &mut Labels) -> String {
             labels.volume(*volume)
         ),
         Event::RetentionSet { volume, retention } => {
-            let age = retention
-                .age
-                .map(|ns| counted(ns / 1_000_000_000, "second"));
+            let age = retention.age.map(duration);
             let bytes = retention.bytes.map(|bytes| counted(bytes, "byte"));
             let limits: Vec<String> = age.into_iter().chain(bytes).collect();
             let limits = match limits.is_empty() {
@@ -352,9 +351,8 @@ fn main_clause(main: &Logged, labels: &mut Labels) -> String {
             volume,
             schedule: Some(schedule),
         } => format!(
-            "scheduled a checkpoint of {} every {}",
-            labels.volume(*volume),
-            counted(schedule.every / 1_000_000_000, "second")
+            "scheduled checkpoints of {}: {schedule}",
+            labels.volume(*volume)
         ),
         Event::ScheduleSet {
             volume,
