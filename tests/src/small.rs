@@ -9,6 +9,7 @@ use strand_engine::{
     ManualClock, NewBody, Store, StoreId, VolumeId,
 };
 use strand_journal::disk::{Disk, FaultyDisk};
+use strand_replay::verify;
 
 /// Bytes in a block.
 pub const BLOCK: u64 = 4096;
@@ -21,6 +22,8 @@ pub struct Small {
     pub disk: FaultyDisk,
     /// Who works with it.
     pub actor: Actor,
+    /// Its clock.
+    pub clock: Arc<ManualClock>,
 }
 
 impl Default for Small {
@@ -36,18 +39,56 @@ impl Small {
     /// Never on a healthy disk.
     #[must_use]
     pub fn new() -> Self {
+        Self::of_capacity(None)
+    }
+
+    /// A new store of at most so many bytes.
+    ///
+    /// # Panics
+    /// Never on a healthy disk.
+    #[must_use]
+    pub fn of_capacity(capacity: Option<u64>) -> Self {
         let disk = FaultyDisk::new(1);
         let options = InitOptions {
             segment_size: SEGMENT_SIZE,
-            capacity: None,
+            capacity,
             store: StoreId([9; 16]),
         };
         let actor = actor("small");
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let clock = Arc::new(ManualClock::new(BEGIN));
         drop(Store::init(shared.clone(), clock.clone(), options, &actor).expect("a healthy disk"));
-        let store = Store::open(shared, clock, open_options(0, false)).expect("a healthy disk");
-        Self { store, disk, actor }
+        let store = Store::open(shared, clock.clone(), open_options(0, false));
+        Self {
+            store: store.expect("a healthy disk"),
+            disk,
+            actor,
+            clock,
+        }
+    }
+
+    /// Bytes of all files on the disk.
+    #[must_use]
+    pub fn bytes_on_disk(&self) -> u64 {
+        let paths = self.disk.paths();
+        let files = paths.iter().filter_map(|path| self.disk.file_bytes(path));
+        files.map(|bytes| bytes.len() as u64).sum()
+    }
+
+    /// Holds everything against the journal: every payload block that is mapped, every book, every digest.
+    ///
+    /// # Panics
+    /// Where something is not what was written.
+    pub fn verify(&self) {
+        self.store.settle().expect("a healthy disk");
+        self.store.sync().expect("a healthy disk");
+        let options = verify::Options {
+            data: true,
+            anchor: None,
+            from_scratch: true,
+        };
+        let report = verify::verify(&self.store, &options, &|_| {}).expect("a healthy disk");
+        assert!(report.ok(), "{:#?}", report.findings);
     }
 
     /// Carries a command out.

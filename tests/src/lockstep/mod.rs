@@ -13,13 +13,13 @@ pub use pairs::Pairs;
 pub use reference_side::{bytes, on_reference};
 
 use crate::history::Step;
-use crate::reference::Reference;
+use crate::reference::{Reference, Source, Tree};
 use std::sync::Arc;
 use std::time::Duration;
 use strand_engine::fold::fold_prefix;
 use strand_engine::{
-    Actor, Clock, Event, Grade, InitOptions, ManualClock, OpenOptions, Placed, Seq, State, Store,
-    UNDO_DEPTH, digest,
+    Actor, Clock, Event, Fileset, Grade, InitOptions, Lease, ManualClock, OpenOptions, Placed, Seq,
+    State, Store, UNDO_DEPTH, digest,
 };
 use strand_journal::disk::Disk;
 use strand_journal::{Access, StoreId, max_record_blocks};
@@ -40,7 +40,15 @@ pub struct Lockstep {
     actor: Actor,
     inos: Pairs,
     versions: Pairs,
+    leased: Vec<Leased>,
     state_every: u64,
+}
+
+/// A view that somebody reads, as both have it.
+struct Leased {
+    ours: Tree,
+    theirs: Fileset,
+    lease: Lease,
 }
 
 /// How the tests open stores: no threads, so that a run is the same every time.
@@ -108,6 +116,7 @@ impl Lockstep {
             actor,
             inos: Pairs::default(),
             versions: Pairs::default(),
+            leased: Vec::new(),
             state_every,
         };
         lockstep.reopen(true, false)?;
@@ -143,6 +152,8 @@ impl Lockstep {
     pub fn step(&mut self, step: &Step) -> Result<Option<&'static str>, String> {
         if let Step::Reopen { clean, from_start } = step {
             self.uncounted(*clean);
+            self.leased.clear();
+            self.reference.leases.clear();
             self.reopen(*clean, *from_start)?;
             let inos = &self.inos;
             self.reference
@@ -157,7 +168,16 @@ impl Lockstep {
         self.reference.times_differ = self.store().state().next_checkpoint != images;
         let first = theirs.as_ref().ok().and_then(|ran| ran.first).unwrap_or(0);
         let ours = on_reference(&mut self.reference, step, first);
-        if matches!(step, Step::ReleaseHistory(_)) {
+        match step {
+            Step::Lease(source) => return self.lease(*source),
+            Step::EndLease(which) if !self.leased.is_empty() => {
+                let which = *which as usize % self.leased.len();
+                self.leased.remove(which);
+                self.reference.leases.remove(which);
+            }
+            _ => {}
+        }
+        if matches!(step, Step::ReleaseHistory(_) | Step::Reclaim { .. }) {
             self.follow_history(seq)?;
         }
         self.number_changes()?;
@@ -169,6 +189,32 @@ impl Lockstep {
                 theirs.kind().name()
             )),
             (ours, Ok(_)) => Err(format!("the reference: {ours:?}, the engine did it")),
+        }
+    }
+
+    /// Somebody reads a view from now on, on both sides.
+    fn lease(&mut self, source: Source) -> Result<Option<&'static str>, String> {
+        let ours = self.reference.image(source);
+        let theirs = self.store().view_with_data(engine_side::source(source));
+        match (ours, theirs) {
+            (Ok(mut ours), Ok(theirs)) if self.leased.len() < 4 => {
+                ours.drop_orphans();
+                let of = engine_side::source(source);
+                let lease = self.store().lease(of, theirs.clone(), "model".into(), None);
+                self.leased.push(Leased {
+                    ours,
+                    theirs,
+                    lease,
+                });
+                self.reference.leases.push(source);
+                Ok(None)
+            }
+            (Ok(_), Ok(_)) => Ok(None),
+            (Err(ours), Err(theirs)) if ours == theirs.kind().name() => Ok(Some(ours)),
+            (ours, theirs) => Err(format!(
+                "a view of {source:?}: {:?} by the reference, {theirs:?} by the engine",
+                ours.err()
+            )),
         }
     }
 
@@ -294,7 +340,7 @@ impl Lockstep {
     /// Verification finds nothing wrong: copy-outs recomputed, ledgers, digests, every payload block.
     fn check_verified(&self) -> Result<(), String> {
         let options = verify::Options {
-            data: true,
+            data: self.store().state().places.reclaimed.is_empty(),
             anchor: None,
             from_scratch: true,
         };

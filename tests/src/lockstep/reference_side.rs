@@ -136,7 +136,12 @@ pub fn on_reference(r: &mut Reference, step: &Step, first: u64) -> Result<(), Re
         Step::CheckpointGiveUp(checkpoint) => r.checkpoint_give_up(*checkpoint),
         Step::GiveWay => r.give_way(),
         // What of history goes the lock-step sees in the engine, and tells.
-        Step::ReleaseHistory(_) | Step::Relocate(_) => Ok(()),
+        Step::ReleaseHistory(_)
+        | Step::Relocate(_)
+        | Step::Reclaim { .. }
+        | Step::Defrag(_)
+        | Step::Lease(_)
+        | Step::EndLease(_) => Ok(()),
         Step::CloneCreate { name, source } => r.clone_create(name, *source).map(|_| ()),
         Step::CloneReset(volume) => r.clone_reset(*volume, &before_name),
         Step::VolumeCreate(name) => r.volume_create(name, (0o755, 7, 8)).map(|_| ()),

@@ -70,6 +70,9 @@ impl Reference {
             }
             Source::Position(volume, position) => {
                 let trees = self.history.get(&position).ok_or("out-of-range")?;
+                if position < self.viewable_from(volume) {
+                    return Err("out-of-range");
+                }
                 trees.get(&volume).cloned().ok_or("not-found")
             }
         }
@@ -164,6 +167,7 @@ impl Reference {
         if images.iter().any(|c| stands(&self.checkpoints[c])) {
             return Err("not-allowed");
         }
+        self.nobody_reads_of(volume)?;
         for checkpoint in images {
             self.take_checkpoint_away(checkpoint);
             self.changed(vec![volume], What::CheckpointRemoved { checkpoint });
@@ -276,6 +280,7 @@ impl Reference {
         if self.checkpoint(checkpoint)?.held {
             return Err("not-allowed");
         }
+        self.nobody_reads(checkpoint)?;
         let volumes = self.take_checkpoint_away(checkpoint);
         self.changed(volumes, What::CheckpointRemoved { checkpoint });
         Ok(())
@@ -359,8 +364,16 @@ impl Reference {
         if self.checkpoint(checkpoint)?.held {
             return Err("not-allowed");
         }
+        if self.keeps_data(checkpoint) {
+            self.nobody_reads(checkpoint)?;
+        }
         self.give_data_up(checkpoint);
         Ok(())
+    }
+
+    fn keeps_data(&self, checkpoint: CheckpointNumber) -> bool {
+        let mut volumes = self.volumes.values();
+        volumes.any(|v| v.images.contains_key(&checkpoint) && !v.nodata.contains(&checkpoint))
     }
 
     fn give_data_up(&mut self, checkpoint: CheckpointNumber) {

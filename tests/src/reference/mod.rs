@@ -97,6 +97,8 @@ pub struct Reference {
     pub times_differ: bool,
     /// Set by the lock-step: what the books say is used, in blocks, where bulk movements wait to be counted.
     pub books: BTreeMap<VolumeNumber, u64>,
+    /// What is read by whom: nothing of it is pulled away.
+    pub leases: Vec<Source>,
     /// How often quotas bit.
     pub bites: Bites,
     /// The most blocks of one command: a longer write is several, cut where they lie in the file.

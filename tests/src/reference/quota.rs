@@ -172,7 +172,7 @@ impl Reference {
                 rest.remove(number);
                 owned_beside(&rest, &is)
             };
-            let unheld = |n: &&CheckpointNumber| !self.checkpoints[*n].held;
+            let unheld = |n: &&CheckpointNumber| !self.checkpoints[*n].held && !self.is_read(**n);
             let mut removable: Vec<CheckpointNumber> = images
                 .keys()
                 .filter(|n| self.checkpoints[*n].removable)

@@ -1,7 +1,7 @@
 //! Space: who gives way to a full store, and what goes with history that cannot be viewed any more. Where bytes lie is nothing the reference knows of.
 
 use super::undo::{Change, What};
-use super::{CheckpointNumber, Position, Reference, Refused, VolumeNumber};
+use super::{CheckpointNumber, Position, Reference, Refused, Source, VolumeNumber};
 
 impl Reference {
     /// Somebody wants a checkpoint's space at once: it is gone for good.
@@ -12,6 +12,7 @@ impl Reference {
         if self.checkpoint(checkpoint)?.held {
             return Err("not-allowed");
         }
+        self.nobody_reads(checkpoint)?;
         self.drop_for_good(checkpoint);
         Ok(())
     }
@@ -29,11 +30,32 @@ impl Reference {
         let next = self
             .checkpoints
             .iter()
-            .filter(|(_, c)| c.removable && !c.held)
+            .filter(|(n, c)| c.removable && !c.held && !self.is_read(**n))
             .min_by_key(|(n, c)| (keeps_nothing(n), !c.name.starts_with("auto-before-"), **n));
         let (next, _) = next.ok_or("no-space")?;
         let next = *next;
         self.drop_for_good(next);
+        Ok(())
+    }
+
+    /// Says whether somebody reads an image of a checkpoint.
+    pub(super) fn is_read(&self, checkpoint: CheckpointNumber) -> bool {
+        let mut read = self.leases.iter();
+        read.any(|source| matches!(source, Source::Checkpoint(_, c) if *c == checkpoint))
+    }
+
+    pub(super) fn nobody_reads(&self, checkpoint: CheckpointNumber) -> Result<(), Refused> {
+        if self.is_read(checkpoint) {
+            return Err("busy");
+        }
+        Ok(())
+    }
+
+    /// Nobody reads any view of a volume.
+    pub(super) fn nobody_reads_of(&self, volume: VolumeNumber) -> Result<(), Refused> {
+        if self.leases.iter().any(|source| source.volume() == volume) {
+            return Err("busy");
+        }
         Ok(())
     }
 

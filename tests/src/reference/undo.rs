@@ -171,6 +171,7 @@ impl Reference {
                 if !self.volume(*volume)?.images.is_empty() {
                     return Err("nothing-to-undo");
                 }
+                self.nobody_reads_of(*volume)?;
                 let gone = self.volumes.remove(volume).expect("looked up above");
                 self.removed_volumes.insert(*volume, gone);
             }
@@ -182,16 +183,18 @@ impl Reference {
                     .name
                     .clone();
                 self.volume_name_is_free(&name)?;
-                let back = self
+                let mut back = self
                     .removed_volumes
                     .remove(volume)
                     .expect("looked up above");
+                back.live.drop_orphans(); // their handles went with it
                 self.volumes.insert(*volume, back);
             }
             What::CheckpointRemoved { checkpoint } if redo => {
                 if self.checkpoint(*checkpoint)?.held {
                     return Err("not-allowed");
                 }
+                self.nobody_reads(*checkpoint)?;
                 self.take_checkpoint_away(*checkpoint);
             }
             What::CheckpointRemoved { checkpoint } => {

@@ -213,7 +213,7 @@ fn a_full_disk_refuses_and_checkpoints_can_still_be_removed() {
     });
     let refusals = refusals.into_inner();
     assert!(
-        refusals > budgets,
+        refusals > budgets / 4,
         "{refusals} refusals in {budgets} budgets"
     );
 }

@@ -6,6 +6,7 @@
 
 mod failures;
 mod flips;
+mod space;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,7 +2,8 @@
 
 use super::{Chooser, FEW_CHECKPOINTS, FEW_VOLUMES, OBJECT_NAMES};
 use crate::history::Step;
-use crate::reference::{BLOCK, Position, Quota, Reference, Source, VolumeNumber};
+use crate::reference::{BLOCK, Kind, Node, Position, Quota, Reference, Source, VolumeNumber};
+use std::collections::BTreeMap;
 
 impl Chooser<'_> {
     fn object_name(&mut self) -> String {
@@ -60,7 +61,7 @@ impl Chooser<'_> {
     pub(super) fn history(&mut self, volume: VolumeNumber) -> Step {
         let many = self.reference.checkpoints.len() >= FEW_CHECKPOINTS;
         let crowded = self.reference.volumes.len() >= FEW_VOLUMES;
-        match self.random.below(52) {
+        match self.random.below(56) {
             0..12 if !many => {
                 let mut volumes: Vec<VolumeNumber> =
                     self.reference.volumes.keys().copied().collect();
@@ -125,15 +126,7 @@ impl Chooser<'_> {
             37 => Step::VolumeRename(volume, self.object_name()),
             38 => Step::VolumeRemove(volume, self.random.one_in(2)),
             39..43 => self.quota(volume),
-            43..46 => Step::Relocate(self.random.next_u64()),
-            46 => Step::CheckpointGiveUp(self.checkpoint()),
-            47 if self.random.one_in(2) => Step::GiveWay,
-            48..50 => {
-                let positions: Vec<Position> = self.reference.history.keys().copied().collect();
-                let early = 1 + positions.len() as u64 * 2 / 3;
-                let at = self.random.below(early) as usize;
-                Step::ReleaseHistory(positions.get(at).copied().unwrap_or(1))
-            }
+            43..55 => self.give_back(volume),
             _ => Step::Settle,
         }
     }
@@ -214,6 +207,75 @@ impl Chooser<'_> {
             volume,
             quota,
             below_use: self.random.one_in(2),
+        }
+    }
+
+    /// Space and the history window.
+    fn give_back(&mut self, volume: VolumeNumber) -> Step {
+        match self.random.below(16) {
+            0..3 => Step::Relocate(self.random.next_u64()),
+            3 => Step::CheckpointGiveUp(self.checkpoint()),
+            4 if self.random.one_in(2) => Step::GiveWay,
+            4..7 => {
+                let positions: Vec<Position> = self.reference.history.keys().copied().collect();
+                let early = 1 + positions.len() as u64 * 2 / 3;
+                let at = self.random.below(early) as usize;
+                Step::ReleaseHistory(positions.get(at).copied().unwrap_or(1))
+            }
+            7..9 => Step::Reclaim {
+                now: self.random.one_in(6),
+                most_live: [100, 90, 50][self.random.below(3) as usize],
+            },
+            9..12 => Step::Reclaim {
+                now: false,
+                most_live: 100,
+            },
+            12 => Step::Defrag(volume),
+            13 | 14 => Step::Lease(self.source(volume)),
+            _ => Step::EndLease(self.random.next_u64()),
+        }
+    }
+
+    /// Whole blocks written over and over in a few files, and space given back between.
+    pub(super) fn space(&mut self, volume: VolumeNumber) -> Step {
+        let files = self.tree(volume).nodes.values().filter(|n| n.is_file());
+        if files.count() < 2 {
+            let blocks = BTreeMap::new();
+            return self.create(volume, Kind::File { size: 0, blocks });
+        }
+        match self.random.below(100) {
+            0..56 => Step::Write {
+                volume,
+                ino: self.some(volume, Node::is_file).unwrap_or(1),
+                offset: BLOCK * self.random.below(24),
+                length: BLOCK * (1 + self.random.below(5)),
+                seed: Some(self.random.next_u64()),
+            },
+            56..60 => self.content(volume),
+            60..68 => self.checkpoint_steps(volume),
+            68..73 => Step::Rollback {
+                volume,
+                source: self.source(volume),
+                only: true,
+            },
+            73..76 => self.history(volume),
+            76..91 => self.give_back(volume),
+            91..93 => self.undo(),
+            93..96 => self.process(),
+            _ => Step::Sync,
+        }
+    }
+
+    fn checkpoint_steps(&mut self, volume: VolumeNumber) -> Step {
+        if self.random.one_in(2) {
+            return Step::CheckpointRemove(self.checkpoint());
+        }
+        Step::CheckpointCreate {
+            name: self.object_name(),
+            volumes: vec![volume],
+            nomount: false,
+            removable: self.random.one_in(2),
+            nodata: self.random.one_in(8),
         }
     }
 }

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 pub enum Profile {
     /// Everything.
     All,
+    /// Much is written over, in few files, and space is given back often.
+    Space,
     /// No reopening and no undo: short scenarios for the crash tests, which reopen themselves.
     Plain,
 }
@@ -52,6 +54,9 @@ pub fn choose(die: u64, reference: &Reference, profile: Profile) -> Step {
     let Some(volume) = chooser.random.pick(&volumes).copied() else {
         return Step::VolumeCreate("first".into());
     };
+    if profile == Profile::Space {
+        return chooser.space(volume);
+    }
     match chooser
         .random
         .below(if profile == Profile::All { 120 } else { 108 })
