@@ -48,7 +48,7 @@ impl Slab {
     /// The bytes of whole blocks, copied: cheaper than to zero the memory first. A rest shorter than a block is left out.
     pub fn copy_of(bytes: &[u8]) -> Slab {
         let blocks = bytes.len() / BLOCK_SIZE;
-        let mut memory = Vec::with_capacity((blocks + 1) * BLOCK_SIZE);
+        let mut memory: Vec<u8> = Vec::with_capacity((blocks + 1) * BLOCK_SIZE);
         // As in `new`: the room is there already, and the vector stays where it is.
         let start = memory.as_ptr().align_offset(BLOCK_SIZE).min(BLOCK_SIZE);
         memory.resize(start, 0);
