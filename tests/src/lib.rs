@@ -2,6 +2,7 @@
 //! and compares everything. Nothing here is linked into the product.
 
 pub mod history;
+pub mod keepsake;
 pub mod killed;
 pub mod lockstep;
 pub mod random;
