@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
@@ -15,6 +16,8 @@ use crate::segments::{self, DIR, Segments, State, path};
 
 /// Segments up to this size are filled with zeros when they are made.
 const SMALL_SEGMENT: u64 = 1 << 20;
+/// Between two pieces of zeros the thread pauses as long as the last one took, but no longer.
+const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 /// Zeros are written in pieces of this size.
 const FILL_PIECE: u64 = 1 << 20;
 
@@ -220,7 +223,10 @@ impl Segments {
                     }
                 }
                 Work::Fill(segment, from) => {
+                    let begun = Instant::now();
                     let filled = self.fill(segment, from);
+                    // Half of the disk's time is for those who wait for it.
+                    thread::sleep(begun.elapsed().min(LONGEST_PAUSE));
                     let mut orders = self.ahead.orders();
                     if orders.fill == segment {
                         orders.filled = filled;

@@ -38,12 +38,22 @@ pub(crate) fn read_frame(
     if segments.shelf.stands_in(segment) {
         return segments.shelf.frame(segment, block);
     }
-    let mut header = vec![0u8; BLOCK_SIZE];
-    match segments.read(segment, block, &mut header, direct) {
+    match read_in_file(segments, layout, segment, block, direct) {
         // It may have been given back just now. Without an archive, nothing is there.
-        Err(Error::Gone { .. }) => return segments.shelf.frame(segment, block),
-        other => other?,
+        Err(Error::Gone { .. }) => segments.shelf.frame(segment, block),
+        other => other,
     }
+}
+
+fn read_in_file(
+    segments: &Segments,
+    layout: &Layout,
+    segment: u64,
+    block: u32,
+    direct: bool,
+) -> Result<Result<Frame, FrameError>, Error> {
+    let mut header = vec![0u8; BLOCK_SIZE];
+    segments.read(segment, block, &mut header, direct)?;
     let (header_blocks, _) = match shape(&header, block, layout) {
         Ok(shape) => shape,
         Err(error) => return Ok(Err(error)),

@@ -4,6 +4,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::*;
 use strand_journal::*;
@@ -435,4 +436,66 @@ fn the_reserve_is_left_to_what_gives_space_back() {
         assert_eq!(refused, segment < 4, "{segment}: {:?}", journal.space());
     }
     assert_eq!(journal.head().segment, 6);
+}
+
+#[test]
+fn who_reads_and_who_writes_does_so_while_segments_are_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(FileDisk::create(dir.path().join("store")).unwrap());
+    let journal = Journal::create(disk, options()).unwrap();
+    let done = AtomicBool::new(false);
+    let mut history = History::default();
+    let counts = std::thread::scope(|scope| {
+        // Frames in both directions, payload or the word that it is gone; never anything else.
+        let read = || {
+            let reader = journal.reader();
+            let (mut gone, mut read) = (0, 0);
+            while !done.load(Ordering::Relaxed) {
+                let forward: Vec<Frame> =
+                    reader.frames(reader.origin()).map(Result::unwrap).collect();
+                let mut number = 1;
+                for frame in &forward {
+                    assert_eq!(frame.first, number);
+                    number = frame.next_number();
+                    match reader.check_payload(frame) {
+                        Ok(bad) => read += usize::from(bad.is_empty()),
+                        Err(Error::Gone { segment }) => {
+                            gone += usize::from(segment == frame.segment)
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                let back = reader.frames_back().map(Result::unwrap).count();
+                assert!(back >= forward.len());
+            }
+            (gone, read)
+        };
+        let readers = [scope.spawn(read), scope.spawn(read)];
+        for i in 0..150 {
+            let ticket = history
+                .place(&journal, &[(20, 1 + i % 5), (30, 0)])
+                .unwrap();
+            history.commit(&journal, ticket).unwrap();
+            // The newest sealed segment: readers are there.
+            if let Some(segment) = sealed(&journal).pop() {
+                journal.archive(segment).unwrap();
+                journal.release(segment).unwrap();
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        readers.map(|reader| reader.join().unwrap())
+    });
+    for (gone, read) in counts {
+        assert!(gone > 0 && read > 0, "{gone} {read}");
+    }
+    let space = journal.space();
+    assert_eq!(
+        (space.segments, space.archived_segments),
+        (1, journal.head().segment - 1)
+    );
+    let archives = journal
+        .segments()
+        .into_iter()
+        .map(|info| info.archive_bytes);
+    assert_eq!(space.archive_bytes, archives.sum::<u64>());
 }

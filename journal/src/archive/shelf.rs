@@ -26,11 +26,26 @@ pub(crate) struct Shelf {
 struct State {
     /// The archives there are, with the bytes of those that were asked.
     sizes: BTreeMap<u64, Option<u64>>,
+    /// How many were asked, and the bytes of those together.
+    known: usize,
+    bytes: u64,
     /// Those whose segment's file is gone.
     alone: BTreeSet<u64>,
     /// Used last at the back.
     open: VecDeque<(u64, Arc<Open>)>,
     chunks: VecDeque<(u64, usize, Arc<Vec<Frame>>)>,
+}
+
+impl State {
+    /// Notes the size of an archive.
+    fn note(&mut self, segment: u64, bytes: u64) {
+        if let Some(Some(before)) = self.sizes.insert(segment, Some(bytes)) {
+            self.known -= 1;
+            self.bytes -= before;
+        }
+        self.known += 1;
+        self.bytes += bytes;
+    }
 }
 
 /// An archive whose head was read.
@@ -73,9 +88,12 @@ impl Shelf {
     pub(crate) fn look_again(&self, archives: &[u64], segments: &BTreeSet<u64>) {
         let mut state = self.state();
         let sizes = std::mem::take(&mut state.sizes);
+        (state.known, state.bytes) = (0, 0);
         for &number in archives {
-            let known = sizes.get(&number).copied().flatten();
-            state.sizes.insert(number, known);
+            state.sizes.insert(number, None);
+            if let Some(&Some(bytes)) = sizes.get(&number) {
+                state.note(number, bytes);
+            }
         }
         state.alone = archives
             .iter()
@@ -107,9 +125,20 @@ impl Shelf {
 
     /// Archives, and their bytes together. Asks the disk for those not asked before.
     pub(crate) fn totals(&self) -> (u64, u64) {
-        let numbers = self.numbers();
-        let bytes = numbers.iter().map(|&number| self.size(number)).sum();
-        (numbers.len() as u64, bytes)
+        let unknown: Vec<u64> = {
+            let state = self.state();
+            if state.known == state.sizes.len() {
+                return (state.sizes.len() as u64, state.bytes);
+            }
+            let sizes = state.sizes.iter();
+            let unknown = sizes.filter(|(_, bytes)| bytes.is_none());
+            unknown.map(|(&number, _)| number).collect()
+        };
+        for number in unknown {
+            self.size(number);
+        }
+        let state = self.state();
+        (state.sizes.len() as u64, state.bytes)
     }
 
     /// Bytes of an archive; 0 where there is none.
@@ -120,11 +149,10 @@ impl Shelf {
             None => return 0,
         }
         let file = self.disk.open_read(&path(segment));
-        let Ok(bytes) = file.and_then(|file| file.len()) else {
-            return 0;
-        };
-        if let Some(size) = self.state().sizes.get_mut(&segment) {
-            *size = Some(bytes);
+        let bytes = file.and_then(|file| file.len()).unwrap_or(0);
+        let mut state = self.state();
+        if state.sizes.get(&segment) == Some(&None) {
+            state.note(segment, bytes);
         }
         bytes
     }
@@ -132,7 +160,7 @@ impl Shelf {
     /// A new archive, or another one in the place of the old.
     pub(super) fn added(&self, segment: u64, bytes: u64) {
         let mut state = self.state();
-        state.sizes.insert(segment, Some(bytes));
+        state.note(segment, bytes);
         state.open.retain(|(number, _)| *number != segment);
         state.chunks.retain(|(number, ..)| *number != segment);
     }
@@ -145,7 +173,10 @@ impl Shelf {
     /// An archive moved away.
     pub(super) fn removed(&self, segment: u64) {
         let mut state = self.state();
-        state.sizes.remove(&segment);
+        if let Some(Some(bytes)) = state.sizes.remove(&segment) {
+            state.known -= 1;
+            state.bytes -= bytes;
+        }
         state.alone.remove(&segment);
         state.open.retain(|(number, _)| *number != segment);
         state.chunks.retain(|(number, ..)| *number != segment);
