@@ -432,6 +432,25 @@ impl Command {
         )
     }
 
+    /// Says whether it is a file system's call.
+    #[must_use]
+    pub fn is_of_files(&self) -> bool {
+        matches!(
+            self,
+            Command::Create { .. }
+                | Command::Link { .. }
+                | Command::Unlink { .. }
+                | Command::Rename { .. }
+                | Command::Write { .. }
+                | Command::Truncate { .. }
+                | Command::Preallocate { .. }
+                | Command::Share { .. }
+                | Command::SetAttributes { .. }
+                | Command::SetXattr { .. }
+                | Command::RemoveXattr { .. }
+        )
+    }
+
     /// Says whether it is administrative: refusals of those are recorded, and they never cause a deletion.
     #[must_use]
     pub fn is_administrative(&self) -> bool {

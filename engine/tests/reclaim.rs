@@ -3,6 +3,7 @@
 
 mod reclaim {
     mod faults;
+    mod room;
     mod space;
     mod town;
     mod views;

@@ -50,7 +50,10 @@ impl Store {
         loop {
             let room = usize::try_from(most - at % most).unwrap_or(BLOCK_SIZE);
             let (now, later) = rest.split_at(rest.len().min(room));
-            let part = self.write_chunk(actor, volume, ino, at, now)?;
+            let blocks = now.len() as u64 / BLOCK + 2;
+            let part = self.with_room(blocks, &mut || {
+                self.write_chunk(actor, volume, ino, at, now)
+            })?;
             done = Some(match done {
                 Some(before) => Done {
                     first: before.first,
@@ -183,6 +186,16 @@ impl Store {
         ino: Ino,
         size: u64,
     ) -> Result<Done, Error> {
+        self.with_room(2, &mut || self.truncate_now(actor, volume, ino, size))
+    }
+
+    fn truncate_now(
+        &self,
+        actor: &Actor,
+        volume: VolumeId,
+        ino: Ino,
+        size: u64,
+    ) -> Result<Done, Error> {
         let block = size / BLOCK;
         loop {
             let edges = self.edges(&self.lock(), volume, ino, block, block)?;
@@ -221,14 +234,10 @@ impl Store {
         offset: u64,
         length: u64,
     ) -> Result<Done, Error> {
-        self.clear(
-            actor,
-            volume,
-            ino,
-            offset,
-            offset.saturating_add(length),
-            false,
-        )
+        let end = offset.saturating_add(length);
+        self.with_room(2, &mut || {
+            self.clear(actor, volume, ino, offset, end, false)
+        })
     }
 
     /// Makes a range read as zeros; the file grows to reach over it.
@@ -254,7 +263,7 @@ impl Store {
                 Refusal::new(Kind::TooLarge, "the range ends beyond what a file can have").into(),
             );
         };
-        self.clear(actor, volume, ino, offset, end, true)
+        self.with_room(2, &mut || self.clear(actor, volume, ino, offset, end, true))
     }
 
     /// One command: ragged edges rewritten, whole blocks unmapped. Planned without the lock; begun again where the size or an edge
@@ -376,8 +385,8 @@ impl Store {
             let shared = if aligned && left >= BLOCK {
                 let count = (left / BLOCK).min(MAX_EVENT_BLOCKS);
                 let (from, to) = ((from, source / BLOCK), (to, target / BLOCK));
-                self.share_blocks(actor, volume, from, to, count)?
-                    .then_some(count * BLOCK)
+                let share = &mut || self.share_blocks(actor, volume, from, to, count);
+                self.with_room(0, share)?.then_some(count * BLOCK)
             } else {
                 None
             };
@@ -458,9 +467,7 @@ fn many_whole(offset: u64, data: &[u8]) -> Option<(u64, Vec<Option<Block>>)> {
     if blocks.len() < MANY_BLOCKS {
         return None;
     }
-    let mut slab = Slab::new(blocks.len());
-    slab.bytes_mut().copy_from_slice(blocks.as_flattened());
-    let slab = Arc::new(slab);
+    let slab = Arc::new(Slab::copy_of(blocks.as_flattened()));
     let filled: Vec<usize> = (0..blocks.len()).filter(|&i| blocks[i] != ZERO).collect();
     let mut content = vec![None; blocks.len()];
     for (&index, block) in filled.iter().zip(Block::of_slab(&slab, &filled)) {

@@ -115,9 +115,11 @@ impl Store {
             held: self.in_use().held.clone(),
             ..live
         };
-        let mut inner = self.lock();
-        self.before_command(&mut inner)?;
-        self.execute_plain(&mut inner, actor, command, &[], views, &in_use)
+        self.with_dead_room(&mut || {
+            let mut inner = self.lock();
+            self.before_command(&mut inner)?;
+            self.execute_plain(&mut inner, actor, command.clone(), &[], views, &in_use)
+        })
     }
 
     /// The last step of [`Store::run`]: durable.

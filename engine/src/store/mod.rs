@@ -11,6 +11,7 @@ mod history;
 mod horizon;
 mod leases;
 mod live;
+mod making_room;
 mod open;
 mod present;
 mod read;
@@ -93,6 +94,7 @@ pub struct Store {
     /// Elapsed time by the events, and by the monotonic clock, and the journal's end, when the store was opened.
     opened: window::Opened,
     capacity: Option<u64>,
+    upkeep: making_room::Upkeep,
     /// Journal blocks that only what gives space back may use.
     kept_back: u64,
 }
@@ -225,6 +227,24 @@ impl Store {
         payload: &[Block],
         views: &Views,
     ) -> Result<Done, Error> {
+        // Nothing gives way to what is no file system's call; a command is kept for a second try only where the first may find no room.
+        let tight = self.upkeep.tight.load(Ordering::Relaxed);
+        if command.is_of_files() && (tight || matches!(command, Command::Preallocate { .. })) {
+            let blocks = match &command {
+                Command::Preallocate { length, .. } => length / crate::block::BLOCK,
+                _ => payload.len() as u64,
+            };
+            return self.with_room(blocks, &mut || {
+                let mut inner = self.lock();
+                self.execute(&mut inner, actor, command.clone(), payload, views)
+            });
+        }
+        if tight && command.is_administrative() {
+            return self.with_dead_room(&mut || {
+                let mut inner = self.lock();
+                self.execute(&mut inner, actor, command.clone(), payload, views)
+            });
+        }
         let mut inner = self.lock();
         self.execute(&mut inner, actor, command, payload, views)
     }
@@ -423,6 +443,8 @@ impl Store {
                 blocks: self.usable_blocks(),
                 placed: 0,
             };
+            let tight = inner.room.blocks < low;
+            self.upkeep.tight.store(tight, Ordering::Relaxed);
         }
         let administrative = command.is_administrative();
         let bad = match administrative {

@@ -277,6 +277,7 @@ impl Store {
             moving: Mutex::default(),
             opened,
             capacity,
+            upkeep: super::making_room::Upkeep::default(),
             kept_back,
         }
     }
@@ -329,6 +330,7 @@ impl Store {
         }
         self.state_files.join();
         let kept = self.keep_books();
+        let kept = kept.and_then(|()| self.housekeep_at_rest());
         let closed = if self.journal.space().free_blocks <= self.reserve_blocks / 2 {
             self.journal.close_without_frame()
         } else {

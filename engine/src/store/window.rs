@@ -235,6 +235,14 @@ impl Store {
         }
     }
 
+    /// The steps in which the history could be given up, oldest first; behind the last one only the present is left.
+    pub(super) fn steps_of_history(&self) -> Vec<Seq> {
+        let now = self.state();
+        let oldest = oldest_window(&now).unwrap_or(now.boundary);
+        let candidates = self.candidates(oldest.saturating_add(1));
+        candidates.iter().map(|kept| kept.state.boundary).collect()
+    }
+
     /// Gives up all history: only the present and the checkpoints can be viewed from now on.
     ///
     /// # Errors

@@ -126,6 +126,11 @@ impl Town {
         Ok(done.last)
     }
 
+    /// Overwrites every block.
+    pub(crate) fn rewrite(&mut self) -> Result<(), Error> {
+        (0..BLOCKS).try_for_each(|block| self.put(block).map(drop))
+    }
+
     /// Overwrites blocks at random.
     pub(crate) fn write(&mut self, count: u64) -> Seq {
         let mut last = 0;

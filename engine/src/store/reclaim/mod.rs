@@ -101,7 +101,7 @@ impl Store {
         found
     }
 
-    pub(super) fn reclaim_for(
+    pub(in crate::store) fn reclaim_for(
         &self,
         options: &ReclaimOptions,
         job: &Job,
@@ -150,11 +150,11 @@ impl Store {
     }
 
     fn is_enough(&self, options: &ReclaimOptions) -> bool {
-        let free = || self.journal.space().free_blocks.saturating_mul(BLOCK);
+        let free = || self.usable_blocks().saturating_mul(BLOCK);
         options.free.is_some_and(|wanted| free() >= wanted)
     }
 
-    pub(super) fn segment_bytes(&self) -> u64 {
+    pub(in crate::store) fn segment_bytes(&self) -> u64 {
         u64::from(self.journal.blocks_per_segment()) * BLOCK
     }
 

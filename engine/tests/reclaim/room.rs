@@ -1,0 +1,117 @@
+//! A store with a capacity: who gives way, in which order, and who never does.
+
+use super::town::{Town, me};
+use strand_engine::*;
+
+const CAPACITY: u64 = 48 << 16;
+
+#[test]
+fn a_small_store_takes_many_times_its_capacity() {
+    let mut town = Town::new(Some(CAPACITY));
+    town.checkpoint("first");
+    for round in 0..12 {
+        town.write(120);
+        if round == 2 {
+            town.checkpoint("kept");
+        }
+        let space = town.store.journal().space();
+        assert!(space.segments * (64 << 10) + space.archive_bytes <= CAPACITY);
+        town.check();
+        if round % 5 == 4 {
+            town = town.reopened();
+        }
+    }
+    town.check();
+}
+
+/// The names of the checkpoints that were given up, and the numbers of those events, and of those that released history.
+fn given_up(store: &Store) -> (Vec<(Seq, String)>, Vec<Seq>) {
+    let (mut names, mut gone, mut released) =
+        (std::collections::BTreeMap::new(), Vec::new(), Vec::new());
+    let (_, start) = store.beginning().unwrap();
+    for frame in store.journal().reader().frames(start) {
+        let frame = frame.unwrap();
+        for entry in frame.entries() {
+            let entry = entry.unwrap();
+            match fold::decode(&entry).unwrap().event {
+                Event::CheckpointCreated {
+                    checkpoint, name, ..
+                } => {
+                    names.insert(checkpoint, name);
+                }
+                Event::CheckpointGivenUp { checkpoint, cause } => {
+                    assert_eq!(cause, GiveUp::Capacity);
+                    gone.push((entry.number, names[&checkpoint].clone()));
+                }
+                Event::HistoryReleased { .. } => released.push(entry.number),
+                _ => {}
+            }
+        }
+    }
+    (gone, released)
+}
+
+#[test]
+fn history_gives_way_before_checkpoints_and_safety_images_before_others() {
+    let mut town = Town::new(Some(CAPACITY));
+    town.rewrite().unwrap();
+    let mine = town.checkpoint("mine");
+    town.try_checkpoint("old", true).unwrap();
+    town.images.remove("old");
+    town.rewrite().unwrap();
+    let command = Command::Rollback {
+        volume: town.volume,
+        source: Source::Checkpoint(town.volume, mine),
+        only: false,
+    };
+    town.store.run(&me(), command).unwrap();
+    town.content = town.images["mine"].clone();
+    for number in 0..12 {
+        town.rewrite().unwrap();
+        let name = format!("r{number}");
+        while let Err(error) = town.try_checkpoint(&name, true) {
+            // Nothing that can be viewed is given up for it; a write makes room.
+            assert_eq!(error.kind(), Kind::NoSpace);
+            town.put(0).unwrap();
+        }
+        town.images.remove(&name);
+        town.check();
+    }
+    let (gone, released) = given_up(&town.store);
+    assert!(released[0] < gone[0].0, "history goes first");
+    let names: Vec<&str> = gone.iter().map(|(_, name)| name.as_str()).collect();
+    assert!(names[0].starts_with("auto-before-"), "{names:?}");
+    assert_eq!(names[1..3], ["old", "r0"], "{names:?}");
+    assert!(!names.contains(&"mine"));
+    town.reopened().check();
+}
+
+#[test]
+fn where_nothing_may_give_way_a_write_is_refused_and_a_removal_helps() {
+    let mut town = Town::new(Some(CAPACITY));
+    let mut number = 0;
+    let refused = loop {
+        if let Err(error) = town.rewrite() {
+            break error;
+        }
+        number += 1;
+        if let Err(error) = town.try_checkpoint(&format!("c{number}"), false) {
+            break error;
+        }
+        assert!(number < 40, "it never fills");
+    };
+    assert_eq!(refused.kind(), Kind::NoSpace);
+    assert!(number > 5, "{number} images fit");
+    town.check();
+    // A checkpoint, which is refused, has nothing given up for it.
+    let before = town.store.state().checkpoints.len();
+    let full = town.try_checkpoint("more", false);
+    assert!(full.is_ok() || town.store.state().checkpoints.len() == before);
+    let mut town = town.reopened();
+    town.check();
+    town.remove("c1");
+    town.remove("c2");
+    town.rewrite().unwrap();
+    town.check();
+    town.reopened().check();
+}
