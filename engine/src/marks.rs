@@ -3,6 +3,7 @@
 //! One bit for each birth address, set by a walk of all roots that visits shared subtrees once. The roots are frozen, so the walk runs beside
 //! everything else, and what it finds dead stays so: a version comes back only through a root, and all of those were walked.
 
+use crate::block::BlockRef;
 use crate::radix::MetNodes;
 use crate::space::Places;
 use crate::state::{Fileset, State, Volume};
@@ -33,32 +34,8 @@ impl Marks {
             young: young.0,
             ..Self::default()
         };
-        let (mut inodes, mut met) = (MetNodes::new(), MetNodes::new());
-        for root in roots {
-            let mut stopped = false;
-            root.inodes.visit_new(&mut inodes, &mut |found| {
-                stopped |= !going();
-                for inode in found.iter().filter(|_| !stopped) {
-                    let Some(file) = inode.file().filter(|file| !file.map.is_empty()) else {
-                        continue;
-                    };
-                    // Two leaves may hold one inode.
-                    let shared = Arc::strong_count(inode) > 1;
-                    if shared && !met.is_new(Arc::as_ptr(inode).addr()) {
-                        continue;
-                    }
-                    file.map.visit_new(&mut met, &mut |versions| {
-                        for version in versions {
-                            marks.mark(version.addr().0);
-                        }
-                    });
-                }
-            });
-            if stopped {
-                return None;
-            }
-        }
-        Some(marks)
+        let whole = each_version(roots, going, &mut |version| marks.mark(version.addr().0));
+        whole.then_some(marks)
     }
 
     #[inline]
@@ -135,6 +112,39 @@ impl Marks {
     }
 }
 
+/// Calls `visit` with the versions that trees map; what they share is visited once, or little more often. `going` is asked now and then whether to go on; says whether
+/// all were visited.
+pub fn each_version(
+    roots: &[Fileset],
+    going: &mut dyn FnMut() -> bool,
+    visit: &mut impl FnMut(BlockRef),
+) -> bool {
+    let (mut inodes, mut met) = (MetNodes::new(), MetNodes::new());
+    for root in roots {
+        let mut stopped = false;
+        root.inodes.visit_new(&mut inodes, &mut |found| {
+            stopped |= !going();
+            for inode in found.iter().filter(|_| !stopped) {
+                let Some(file) = inode.file().filter(|file| !file.map.is_empty()) else {
+                    continue;
+                };
+                // Two leaves may hold one inode.
+                let shared = Arc::strong_count(inode) > 1;
+                if shared && !met.is_new(Arc::as_ptr(inode).addr()) {
+                    continue;
+                }
+                file.map.visit_new(&mut met, &mut |versions| {
+                    versions.iter().copied().for_each(&mut *visit);
+                });
+            }
+        });
+        if stopped {
+            return false;
+        }
+    }
+    true
+}
+
 /// All roots of a state through which a version can be read now or come back: what is live, images with data, what undo may bring back, what clones are
 /// reset to, what a rollback brought back within the window, and what waits to be counted.
 pub fn roots_of(state: &State, roots: &mut Vec<Fileset>) {
@@ -145,7 +155,6 @@ pub fn roots_of(state: &State, roots: &mut Vec<Fileset>) {
 fn roots_of_volume(volume: &Volume, roots: &mut Vec<Fileset>) {
     roots.push(volume.live.clone());
     roots.extend(volume.origin.iter().map(|origin| origin.root.clone()));
-    roots.extend(volume.returned.iter().map(|back| back.root.clone()));
     let removed = volume.removed_images.values();
     let images = volume.images.values().chain(removed);
     roots.extend(

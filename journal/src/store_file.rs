@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::{BLOCK_SIZE, MAX_RECORD_BYTES};
 
 /// The format's version that this release reads and writes.
-pub const FORMAT_VERSION: u16 = 0;
+pub const FORMAT_VERSION: u16 = 1;
 /// Smallest segment: 64 KiB, 16 blocks.
 pub const MIN_SEGMENT_SIZE: u64 = 64 << 10;
 /// Largest segment: 1 GiB.
@@ -78,6 +78,11 @@ impl StoreFile {
         }
         if bytes.len() != BLOCK_SIZE || crc_of(bytes) != stored_crc(bytes) {
             return Err(not("the file STORE is damaged"));
+        }
+        if version == 0 {
+            return Err(not(
+                "it has the early format 0, which carried no promise: export it with the program that made it",
+            ));
         }
         let number = |at: usize| {
             let mut field = [0u8; 8];

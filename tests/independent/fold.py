@@ -157,7 +157,7 @@ class Store:
     def __init__(self, path):
         with open(os.path.join(path, "STORE"), "rb") as file:
             head = file.read(BLOCK + 1)
-        need(len(head) == BLOCK and head[:10] == b"STRANDST\0\0", "this is not a store, or one of another format")
+        need(len(head) == BLOCK and head[:10] == b"STRANDST\1\0", "this is not a store, or one of another format")
         need(zlib.crc32(head[:-4]) == struct.unpack("<I", head[-4:])[0], "the checksum of STORE")
         need(not any(head[10:16]) and not any(head[56:-4]), "bytes that mean nothing in STORE")
         self.id, self.blocks = head[16:32], struct.unpack_from("<Q", head, 32)[0] // BLOCK

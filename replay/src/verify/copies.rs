@@ -135,9 +135,7 @@ impl CopyOuts {
                 ..
             } => command.replaced.push((*ino, 0..=u64::MAX)),
             event => {
-                if let (Some(ino), Some(blocks)) =
-                    (event.file(), touch::replaced(event, payload))
-                {
+                if let (Some(ino), Some(blocks)) = (event.file(), touch::replaced(event, payload)) {
                     command.replaced.push((ino, blocks));
                 }
             }

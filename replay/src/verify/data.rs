@@ -8,15 +8,24 @@ use crate::log::Logged;
 use rayon::prelude::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strand_engine::last_verify::{BadVersion, MAX_BAD};
-use strand_engine::{Error, Event, Store};
+use strand_engine::{Error, Event, Ino, Store, VolumeId};
 use strand_journal::{BLOCK_SIZE, BadBlock, Frame, LEAF_SIZE, Reader, leaves};
 
-/// A bad block, and the event that wrote it.
+/// A bad block, and the version in it.
 struct Bad {
     block: BadBlock,
-    written: Option<Event>,
-    /// Which payload block of the event it is.
-    index: u64,
+    /// The address of the version's birth.
+    birth: u64,
+    /// Where it was written to, or where a tree shows it.
+    of: Option<Of>,
+}
+
+/// A block of a file.
+#[derive(Copy, Clone, Eq, PartialEq)]
+pub(crate) struct Of {
+    pub(crate) volume: VolumeId,
+    pub(crate) ino: Ino,
+    pub(crate) block: u64,
 }
 
 /// Reads all payload, and notes what cannot be read.
@@ -46,9 +55,12 @@ pub(crate) fn check(
             Ok(bad)
         })
         .collect();
-    let bad: Vec<Bad> = checked?.into_iter().flatten().collect();
+    let mut bad: Vec<Bad> = checked?.into_iter().flatten().collect();
     if !bad.is_empty() {
-        let trees = Trees::showing(&store.state(), bad.iter().map(|b| b.block.addr.0));
+        let trees = Trees::showing(&store.state(), bad.iter().map(|b| b.birth));
+        for bad in &mut bad {
+            bad.of = bad.of.or(trees.first_place(bad.birth));
+        }
         for run in bad.chunk_by(|a, b| a.goes_on_in(b, &trees)) {
             findings.push(finding(run, &trees));
         }
@@ -65,7 +77,7 @@ fn check_chunk(reader: &Reader, chunk: &Chunk, buffer: &mut Vec<u8>) -> Result<V
     let mut found = Vec::new();
     for frame in reader.frames(chunk.start) {
         let frame = frame.map_err(Error::Journal)?;
-        if !is_sound(reader, &frame, buffer)? {
+        if !frame.archived && !is_sound(reader, &frame, buffer)? {
             for block in reader.check_payload(&frame).map_err(Error::Journal)? {
                 found.push(Bad::of(&frame, block));
             }
@@ -87,9 +99,11 @@ fn is_sound(reader: &Reader, frame: &Frame, buffer: &mut Vec<u8>) -> Result<bool
         buffer.resize(length, 0);
     }
     let payload = &mut buffer[..length];
-    reader
-        .read_payload(frame, payload)
-        .map_err(Error::Journal)?;
+    match reader.read_payload(frame, payload) {
+        // Beside a writer, a segment may be given back while this runs.
+        Err(strand_journal::Error::Gone { .. }) => return Ok(true),
+        other => other.map_err(Error::Journal)?,
+    }
     let blocks: Vec<&[u8; BLOCK_SIZE]> = payload.as_chunks().0.iter().collect();
     let mut found = vec![[0; LEAF_SIZE]; blocks.len()];
     leaves(&blocks, &mut found);
@@ -99,61 +113,80 @@ fn is_sound(reader: &Reader, frame: &Frame, buffer: &mut Vec<u8>) -> Result<bool
 }
 
 impl Bad {
-    /// Which block of its file it is.
-    fn file_block(&self) -> Option<u64> {
-        match &self.written {
-            Some(Event::Written { block, .. }) => Some(block + self.index),
-            _ => None,
-        }
-    }
-
     /// Which version it is, where its event could be read.
     fn version(&self) -> Option<BadVersion> {
-        let Some(Event::Written { ino, .. }) = self.written else {
-            return None;
-        };
+        let of = self.of?;
         Some(BadVersion {
-            addr: self.block.addr.0,
+            addr: self.birth,
             segment: self.block.segment,
             offset: self.block.offset,
-            ino,
-            block: self.file_block()?,
+            ino: of.ino,
+            block: of.block,
         })
     }
 
     /// Whether `next` is the next block of the same file, bad in the same way and shown by the same trees.
     fn goes_on_in(&self, next: &Bad, trees: &Trees) -> bool {
-        let file = |bad: &Bad| match bad.written {
-            Some(Event::Written { volume, ino, .. }) => Some((volume, ino)),
-            _ => None,
+        let (Some(of), Some(then)) = (self.of, next.of) else {
+            return false;
         };
-        file(self).is_some()
-            && file(self) == file(next)
-            && self.file_block().map(|block| block + 1) == next.file_block()
+        let following = Of {
+            block: of.block + 1,
+            ..of
+        };
+        following == then
             && (self.block.segment, self.block.reason) == (next.block.segment, next.block.reason)
-            && trees.shown_by(self.block.addr.0) == trees.shown_by(next.block.addr.0)
+            && trees.shown_by(self.birth) == trees.shown_by(next.birth)
     }
 
     fn of(frame: &Frame, block: BadBlock) -> Self {
         let entry = frame.entries().flatten().find(|e| e.number == block.number);
         let index = entry.map_or(0, |e| block.addr.0.saturating_sub(e.first.0));
+        let event = entry.and_then(|e| Logged::read(&e).ok()).map(|l| l.event);
+        let (birth, of) = match event {
+            Some(Event::Written {
+                volume, ino, block, ..
+            }) => (
+                None,
+                Some(Of {
+                    volume,
+                    ino,
+                    block: block + index,
+                }),
+            ),
+            Some(Event::Relocated { births }) => (born_at(&births, index), None),
+            _ => (None, None),
+        };
         Self {
             block,
-            written: entry.and_then(|e| Logged::read(&e).ok()).map(|l| l.event),
-            index,
+            birth: birth.unwrap_or(block.addr.0),
+            of,
         }
     }
+}
+
+/// The birth of the version that a payload block of a move holds.
+fn born_at(births: &[(u64, u32)], index: u64) -> Option<u64> {
+    let mut before = 0;
+    for (first, count) in births {
+        let count = u64::from(*count);
+        if index < before + count {
+            return Some(first + (index - before));
+        }
+        before += count;
+    }
+    None
 }
 
 /// A run of bad blocks that lie side by side in one file: one finding.
 fn finding(run: &[Bad], trees: &Trees) -> Finding {
     let (first, last) = (&run[0], &run[run.len() - 1]);
     let BadBlock {
-        addr,
         segment,
         offset,
         number,
         reason,
+        ..
     } = first.block;
     let what = match run.len() {
         1 => format!("a data block is damaged: {reason}"),
@@ -164,13 +197,11 @@ fn finding(run: &[Bad], trees: &Trees) -> Finding {
         .at(number);
     finding.blocks = run.len() as u64;
     finding.last_seq = Some(last.block.number).filter(|&last| last != number);
-    if let Some((Event::Written { volume, ino, .. }, block)) =
-        first.written.as_ref().zip(first.file_block())
-    {
-        finding.volume = Some(trees.volume(*volume));
-        finding.file = Some(trees.file(*volume, *ino));
-        finding.block = Some(block);
+    if let Some(of) = first.of {
+        finding.volume = Some(trees.volume(of.volume));
+        finding.file = Some(trees.file(of.volume, of.ino));
+        finding.block = Some(of.block);
     }
-    finding.shown_by = trees.shown_by(addr.0);
+    finding.shown_by = trees.shown_by(first.birth);
     finding
 }

@@ -7,6 +7,7 @@
 mod copies;
 mod data;
 mod folded;
+mod found;
 mod ledger;
 mod place;
 mod report;
@@ -91,6 +92,7 @@ pub fn verify(
         data::check(store, &walked, progress, &mut findings, &mut report)?;
         timed(&mut report, Phase::Data, begun);
     }
+    found::check(store, options.data, &mut findings, &mut report)?;
 
     let begun = Instant::now();
     let folded = folded::fold(store, &walked, options, progress, &mut findings)?;

@@ -24,7 +24,7 @@ pub enum Severity {
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
-    /// Which check found it: `store-file`, `header`, `payload`, `event`, `copied-out`, `ledger`, `digest`, `state-file`, `anchor`, `tail`.
+    /// Which check found it: `store-file`, `header`, `payload`, `event`, `copied-out`, `ledger`, `digest`, `state-file`, `anchor`, `tail`, `moved`.
     pub check: &'static str,
     /// What is wrong.
     pub what: String,
@@ -157,8 +157,12 @@ pub struct Totals {
     pub frames: u64,
     /// Events.
     pub events: u64,
-    /// Payload blocks.
+    /// Payload blocks that are there.
     pub payload_blocks: u64,
+    /// Payload blocks whose space was given back.
+    pub given_back: u64,
+    /// Versions that a tree maps and that lie elsewhere than where they were written.
+    pub moved: u64,
     /// Bytes of headers and payload that were read.
     pub bytes_read: u64,
     /// Open-epochs: how often the store was opened for writing.

@@ -167,7 +167,10 @@ impl Walk<'_> {
         let totals = &mut self.walked.totals;
         totals.frames += 1;
         totals.events += u64::from(frame.count);
-        totals.payload_blocks += u64::from(frame.payload_blocks);
+        match frame.archived {
+            true => totals.given_back += u64::from(frame.payload_blocks),
+            false => totals.payload_blocks += u64::from(frame.payload_blocks),
+        }
         totals.epochs += u64::from(frame.epoch_first);
         totals.bytes_read += u64::from(frame.header_blocks) * BLOCK_SIZE as u64;
         // Where the payload is read, that check looks at the root too.
@@ -223,7 +226,10 @@ impl Walk<'_> {
             blocks: 0,
         });
         chunk.end = (frame.segment, frame.end_block());
-        chunk.blocks += u64::from(frame.payload_blocks);
+        chunk.blocks += match frame.archived {
+            true => 0,
+            false => u64::from(frame.payload_blocks),
+        };
         if chunk.blocks >= CHUNK_BLOCKS {
             self.close_chunk();
         }

@@ -1,0 +1,86 @@
+//! Every version that a tree maps is to be found: its space was not given back, and where it was moved, the copy is of that version.
+
+use super::report::{Finding, Findings, Report};
+use std::collections::BTreeMap;
+use strand_engine::marks::{each_version, roots_of};
+use strand_engine::{BLOCK, Error, Store};
+use strand_journal::{BLOCK_SIZE, BlockAddr};
+
+/// Findings of this sort beyond so many are counted together.
+const MOST_TOLD: usize = 16;
+
+/// Looks where the versions of all roots lie; reads those that were moved where `data` says so.
+pub(crate) fn check(
+    store: &Store,
+    data: bool,
+    findings: &mut Findings,
+    report: &mut Report,
+) -> Result<(), Error> {
+    let state = store.state();
+    let mut roots = Vec::new();
+    roots_of(&state, &mut roots);
+    let per_segment = u64::from(store.journal().blocks_per_segment());
+    let there: Vec<u64> = store.journal().reader().segments();
+    // Beside a writer, segments may go while this runs, by events that are not seen yet.
+    let beside = store.opening().recovery.is_none();
+    let is_there =
+        |lies: &BlockAddr| beside || there.binary_search(&(lies.0 / per_segment)).is_ok();
+    let mut lost = 0_u64;
+    let mut first_lost = None;
+    // By place, so that they are read in the order in which they lie.
+    let mut moved: BTreeMap<u64, (u64, u32)> = BTreeMap::new();
+    each_version(&roots, &mut || true, &mut |version| {
+        let birth = version.addr();
+        match state.places.find(birth).filter(is_there) {
+            None => {
+                lost += 1;
+                first_lost = first_lost.or(Some(birth.0));
+            }
+            Some(lies) if lies != birth => {
+                moved.insert(lies.0, (birth.0, version.crc()));
+            }
+            Some(_) => {}
+        }
+    });
+    if let Some(birth) = first_lost {
+        let what = format!(
+            "{lost} blocks that a tree shows are not there any more; the first was written at segment {}, offset {}",
+            birth / per_segment,
+            birth % per_segment * BLOCK
+        );
+        findings.push(Finding::damage("moved", what));
+    }
+    report.totals.moved = moved.len() as u64;
+    if data {
+        read(store, &moved, findings)?;
+        report.totals.bytes_read += moved.len() as u64 * BLOCK;
+    }
+    Ok(())
+}
+
+fn read(
+    store: &Store,
+    moved: &BTreeMap<u64, (u64, u32)>,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    let per_segment = u64::from(store.journal().blocks_per_segment());
+    let mut bytes = [0; BLOCK_SIZE];
+    let mut told = 0;
+    for (lies, (birth, crc)) in moved {
+        let what = match store.journal().read_block(BlockAddr(*lies), &mut bytes) {
+            Ok(()) if crc32fast::hash(&bytes) == *crc => continue,
+            Ok(()) => "is not a copy of the block it was moved for",
+            // Moved on since.
+            Err(strand_journal::Error::Gone { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        told += 1;
+        if told > MOST_TOLD {
+            break;
+        }
+        let (segment, offset) = (lies / per_segment, lies % per_segment * BLOCK);
+        let what = format!("a moved block (born at address {birth}): {what}");
+        findings.push(Finding::damage("moved", what).on_disk(segment, offset));
+    }
+    Ok(())
+}
