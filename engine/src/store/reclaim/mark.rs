@@ -44,7 +44,11 @@ impl Store {
             let Some(base) = self.window_base(oldest) else {
                 return Ok(None);
             };
-            roots_of(&base.state, &mut roots);
+            // What came back between the two is at neither, so the state is folded there.
+            match base.state.boundary < oldest {
+                true => roots_of(&self.state_at(oldest)?, &mut roots),
+                false => roots_of(&base.state, &mut roots),
+            }
             base.young
         };
         roots_of(&state, &mut roots);
