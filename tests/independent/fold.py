@@ -59,6 +59,7 @@ FORMS = {  # a function reads; a string lists the parts of a structure; a tuple 
     "source": ("u32", "u32 u32", "u32 u64"), "shift": ("u32 u64", "u32 u32 u64", *("u32 u64",) * 4),
     "actor": "grade u32 u32 u64 text text text text",
     "set": "u32? u32? u32? i64? i64?", "range": "u64 u64", "over": "u64 bool", "target": "u32 source",
+    "run": "u64 u32", "retention": "u64? u64?", "why": ("",) * 3, "keep": "u64 u64", "schedule": "u64 [keep]", "hash": lambda b: b.take(32),
 }
 
 def field(b, form):
@@ -95,7 +96,9 @@ checkpoint-flagged checkpoint:u32 removable:bool nomount:bool | rolled-back volu
 file-restored volume:u32 ino:u64 image:source source:u64 attributes:bool |
 files-rolled-back volume:u32 source:source before:u32 paths:[bytes] attributes:bool delete_new:bool | undone change:u64 redo:bool before:u32? |
 change-marked volume:u32 checkpoint:u32 cause:cause ino:u64 ranges:[range] | checkpoint-converted checkpoint:u32 volumes:[u32] |
-quota-set volume:u32 quota:quota | quota-reached volume:u32 limit:either owned:u64 | checkpoint-dropped checkpoint:u32 quota_of:u32
+quota-set volume:u32 quota:quota | quota-reached volume:u32 limit:either owned:u64 | checkpoint-dropped checkpoint:u32 quota_of:u32 |
+relocated births:[run] | segments-reclaimed ranges:[run] | retention-set volume:u32 retention:retention | history-released volume:u32 before:u64 |
+checkpoint-given-up checkpoint:u32 cause:why | schedule-set volume:u32 schedule:schedule? | archive-moved before:u64 chain:hash | audit-set keep:u64?
 """.split("|")]
 
 class Event:
@@ -106,7 +109,7 @@ class Event:
         need(number < len(KINDS), f"event {seq} has a kind that does not exist")
         self.kind, *fields = KINDS[number]
         self.__dict__.update({name: field(b, form) for name, form in (f.split(":") for f in fields)})
-        need(b.at == len(data) and (not blocks or self.kind == "written"), f"event {seq} is not what its kind says")
+        need(b.at == len(data) and (not blocks or self.kind in ("written", "relocated")), f"event {seq} is not what its kind says")
 
 # --- The journal
 
@@ -251,6 +254,7 @@ class Fold:
     def __init__(self, wanted):
         self.wanted, self.kept, self.removed = wanted, {}, set()
         self.names, self.live, self.origin, self.checkpoints, self.aside = {}, {}, {}, {}, {}
+        self.moved = {}  # the address of a version's birth to where it lies now
 
     def tree(self, source):
         kind, volume, *rest = source
@@ -272,7 +276,11 @@ class Fold:
                 self.removed ^= {e.volume}
             case "checkpoint-created":
                 self.checkpoints[e.checkpoint] = [e.name, {v: self.live[v].frozen() for v in e.volumes}]
-            case "checkpoint-removed" | "checkpoint-dropped":
+            case "relocated":
+                births = [first + i for first, count in e.births for i in range(count)]
+                need(len(births) == len(e.blocks), f"event {e.seq} moves other versions than it holds")
+                self.moved.update({birth: address for birth, (address, _) in zip(births, e.blocks)})
+            case "checkpoint-removed" | "checkpoint-dropped" | "checkpoint-given-up":
                 self.aside[e.checkpoint] = self.checkpoints.pop(e.checkpoint)
             case "checkpoint-restored":
                 self.checkpoints[e.checkpoint] = self.aside.pop(e.checkpoint)
@@ -352,16 +360,16 @@ def fold(frames):
 
 # --- What comes out
 
-def write_file(store, inode, path):
+def write_file(store, moved, inode, path):
     with open(path, "wb") as file:
         file.truncate(inode.size)  # what is not written is a hole
         for block, (address, crc) in inode.content.items():
-            data = store.read(*divmod(address, store.blocks))
+            data = store.read(*divmod(moved.get(address, address), store.blocks))
             need(zlib.crc32(data) == crc, f"the block at address {address}")
             file.seek(block * BLOCK)
             file.write(data[: inode.size - block * BLOCK])
 
-def write_tree(store, tree, volume, view, out):
+def write_tree(store, moved, tree, volume, view, out):
     """Writes a tree to OUT/VOLUME/VIEW, and gives the list of what is in it."""
     listed, todo = [], [(b"", tree.root)]
     for path, ino in todo:
@@ -379,7 +387,7 @@ def write_tree(store, tree, volume, view, out):
         elif kind == "symlink":
             os.symlink(inode.content, at)
         elif kind == "file" and not tree.nodata:
-            write_file(store, inode, at)
+            write_file(store, moved, inode, at)
     return listed
 
 def main(path, out):
@@ -387,7 +395,7 @@ def main(path, out):
     state = fold(store.frames())
     views = [(state.names[v], "live", tree.frozen()) for v, tree in state.live.items() if v not in state.removed]
     views += [(state.names[v], name, tree) for name, trees in state.checkpoints.values() for v, tree in trees.items()]
-    json.dump([line for volume, view, tree in views for line in write_tree(store, tree, volume, view, out)], sys.stdout, indent=0)
+    json.dump([line for volume, view, tree in views for line in write_tree(store, state.moved, tree, volume, view, out)], sys.stdout, indent=0)
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
