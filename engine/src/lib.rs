@@ -65,8 +65,8 @@ pub use state::{
     Xattrs,
 };
 pub use store::{
-    Done, FileReader, InitOptions, Lease, LeaseInfo, LeftAlone, MovedArchives, OpenOptions,
-    Opening, Reach, ReclaimOptions, Reclaimed, Step, Store, Trail,
+    Defragged, Done, FileReader, InitOptions, Lease, LeaseInfo, LeftAlone, MovedArchives,
+    OpenOptions, Opening, Reach, ReclaimOptions, Reclaimed, Step, Store, Trail,
 };
 pub use views::Views;
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // all of it is test code
 
 mod reclaim {
+    mod defrag;
     mod faults;
     mod room;
     mod space;

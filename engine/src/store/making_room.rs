@@ -9,9 +9,8 @@ use crate::event::Actor;
 use crate::jobs::{Job, JobKind};
 use crate::refusal::Kind;
 use crate::store::reclaim::ReclaimOptions;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use strand_journal::Access;
 
 /// A command is tried so often: others may take the room that was made for it.
@@ -36,8 +35,38 @@ pub(super) struct Upkeep {
     making: Mutex<()>,
     /// The journal's end when it was last swept.
     swept: AtomicU64,
+    /// How many wait for room.
+    waiting: AtomicU64,
     /// The room is small enough for a command to be refused.
     pub(super) tight: AtomicBool,
+}
+
+impl Upkeep {
+    /// Whether somebody waits for room.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    fn making(&self) -> Making<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let one = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        Making {
+            upkeep: self,
+            _one: one,
+        }
+    }
+}
+
+/// Held while room is made.
+struct Making<'a> {
+    upkeep: &'a Upkeep,
+    _one: MutexGuard<'a, ()>,
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.upkeep.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Store {
@@ -48,8 +77,7 @@ impl Store {
     ) -> Result<T, Error> {
         match act() {
             Err(error) if error.kind() == Kind::NoSpace && !self.is_read_only() => {
-                let upkeep = &self.upkeep;
-                let making = upkeep.making.lock().unwrap_or_else(PoisonError::into_inner);
+                let making = self.upkeep.making();
                 let now = self.clock.wall();
                 let job = self.jobs.begin(JobKind::Reclaim, "room for a command", now);
                 let blocks = self.reserve_blocks + u64::from(self.journal.blocks_per_segment());
@@ -90,8 +118,7 @@ impl Store {
         if self.is_read_only() {
             return Ok(false);
         }
-        let upkeep = &self.upkeep;
-        let _one = upkeep.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.upkeep.making();
         // As `decide` reckons it, and some more, so that the next one finds room too.
         let least = blocks.saturating_add(blocks / 64 + 8 + self.reserve_blocks);
         let wanted = least.saturating_add(u64::from(self.journal.blocks_per_segment()));
@@ -151,7 +178,7 @@ impl Store {
             free: Some(wanted.saturating_mul(BLOCK)),
             ..ReclaimOptions::default()
         };
-        match self.reclaim_for(&options, job) {
+        match self.reclaim_for(&options, true, job) {
             Err(error) if error.kind() == Kind::NoSpace => Ok(()),
             other => other.map(|_| ()),
         }

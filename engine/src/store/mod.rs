@@ -6,6 +6,7 @@
 mod background;
 mod beside;
 mod content;
+mod defrag;
 mod fitting;
 mod history;
 mod horizon;
@@ -21,6 +22,7 @@ mod verified;
 mod window;
 
 pub use beside::{Step, Trail};
+pub use defrag::Defragged;
 pub use horizon::MovedArchives;
 pub use leases::{Lease, LeaseInfo};
 pub use open::{InitOptions, OpenOptions, Opening};

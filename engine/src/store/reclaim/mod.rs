@@ -21,6 +21,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 use strand_journal::{Access, Error as JournalError, SegmentState};
 use sweep::Emptied;
+pub(super) use sweep::runs_of;
 
 /// So many segments are emptied together at most. Half a segment of copies ends it as well: space comes back soon where there is little.
 const MOST_TOGETHER: usize = 32;
@@ -92,7 +93,7 @@ impl Store {
     /// # Errors
     /// As [`Store::reclaim`].
     pub fn reclaim_as(&self, options: &ReclaimOptions, job: Job) -> Result<Reclaimed, Error> {
-        let found = self.reclaim_for(options, &job);
+        let found = self.reclaim_for(options, false, &job);
         match &found {
             Ok(done) if done.cancelled => job.end(JobState::Cancelled),
             Ok(_) => job.end(JobState::Done),
@@ -104,6 +105,7 @@ impl Store {
     pub(in crate::store) fn reclaim_for(
         &self,
         options: &ReclaimOptions,
+        urgent: bool,
         job: &Job,
     ) -> Result<Reclaimed, Error> {
         if self.options.access == Access::ReadOnly {
@@ -143,6 +145,9 @@ impl Store {
             if job.is_cancelled() {
                 done.cancelled = true;
                 break;
+            }
+            if !urgent && self.upkeep.is_urgent() {
+                break; // somebody waits for room, and goes about it faster
             }
         }
         done.bytes_freed = done.bytes_freed.saturating_sub(done.bytes_copied);
@@ -263,14 +268,14 @@ fn ended_early(full: Error, mut done: Reclaimed) -> Result<Reclaimed, Error> {
 
 /// How fast copies are made.
 #[derive(Debug)]
-struct Pace {
+pub(super) struct Pace {
     rate: Option<u64>,
     begun: Instant,
     bytes: u64,
 }
 
 impl Pace {
-    fn new(rate: Option<u64>) -> Self {
+    pub(super) fn new(rate: Option<u64>) -> Self {
         Self {
             rate: rate.filter(|rate| *rate > 0),
             begun: Instant::now(),
@@ -279,7 +284,7 @@ impl Pace {
     }
 
     /// So many bytes more were copied: waits until they may have been.
-    fn wait(&mut self, bytes: u64, job: &Job) {
+    pub(super) fn wait(&mut self, bytes: u64, job: &Job) {
         /// A wait is cut into pieces, so that a job can be ended.
         const PIECE: Duration = Duration::from_millis(50);
         let Some(rate) = self.rate else { return };
