@@ -2,6 +2,7 @@
 
 use crate::actors::Actors;
 use crate::committer::Committer;
+use crate::housekeeper::Housekeeper;
 use crate::live::LiveOptions;
 use crate::metrics::Metrics;
 use crate::settler::Settler;
@@ -15,6 +16,7 @@ pub(crate) struct Core {
     // Before the store: they must let go of it first.
     pub(crate) committer: Committer,
     pub(crate) settler: Settler,
+    pub(crate) housekeeper: Housekeeper,
     pub(crate) store: Arc<Store>,
     pub(crate) options: LiveOptions,
     pub(crate) metrics: Arc<Metrics>,
@@ -37,6 +39,7 @@ impl Core {
         Self {
             committer: Committer::start(store.clone(), metrics.clone(), options.commit_every),
             settler: Settler::start(store.clone()),
+            housekeeper: Housekeeper::start(store.clone()),
             store,
             options,
             metrics,

@@ -10,6 +10,7 @@ mod errno;
 mod fuse;
 mod ground;
 mod handles;
+mod housekeeper;
 mod live;
 mod metrics;
 mod mounted;
@@ -17,6 +18,7 @@ pub mod mountinfo;
 mod nodes;
 mod scheduler;
 mod settler;
+mod ticker;
 
 pub use live::{Force, Live, LiveOptions, MountInfo, MountRequest, Seen};
 pub use metrics::{Figures, Metrics, Op, OpFigures, SlowFigures};

@@ -4,10 +4,10 @@
 //! Time is elapsed time: what the events record, and beyond that what this process measures. A wall clock that is set anywhere changes only how
 //! the next checkpoint is called.
 
+use crate::ticker::Ticker;
 use crate::{Force, Live};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::Duration;
 use strand_engine::schedule::{Taken, is_scheduled_name, plan, scheduled_name};
 use strand_engine::{
@@ -24,49 +24,15 @@ const MOST_AT_ONCE: usize = 64;
 /// The scheduler of a store in live use. Dropping it ends the thread.
 #[derive(Debug)]
 pub(crate) struct Scheduler {
-    stop: Arc<(Mutex<bool>, Condvar)>,
-    thread: Option<JoinHandle<()>>,
+    _ticker: Ticker,
 }
 
 impl Scheduler {
-    /// Starts the thread; without one, nothing is taken, and the log says so.
+    /// Starts the thread; without one, nothing is taken by the clock.
     pub(crate) fn start(live: Arc<Live>) -> Self {
-        let stop: Arc<(Mutex<bool>, Condvar)> = Arc::default();
-        let theirs = stop.clone();
-        let thread = std::thread::Builder::new()
-            .name("scheduler".into())
-            .spawn(move || run(live, &theirs));
-        if let Err(error) = &thread {
-            tracing::warn!(%error, "no thread for schedules: no checkpoints are taken by the clock");
-        }
+        let mut follower = Follower::new(live);
         Self {
-            stop,
-            thread: thread.ok(),
-        }
-    }
-}
-
-impl Drop for Scheduler {
-    fn drop(&mut self) {
-        *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.stop.1.notify_one();
-        if self.thread.take().is_some_and(|t| t.join().is_err()) {
-            tracing::error!("the scheduler had died");
-        }
-    }
-}
-
-fn run(live: Arc<Live>, (stop, wake): &(Mutex<bool>, Condvar)) {
-    let mut follower = Follower::new(live);
-    loop {
-        follower.look();
-        let stopped = stop.lock().unwrap_or_else(PoisonError::into_inner);
-        let stopped = match wake.wait_timeout_while(stopped, TICK, |stopped| !*stopped) {
-            Ok((stopped, _)) => *stopped,
-            Err(poisoned) => *poisoned.into_inner().0,
-        };
-        if stopped {
-            return;
+            _ticker: Ticker::start("scheduler", TICK, move || follower.look()),
         }
     }
 }

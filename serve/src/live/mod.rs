@@ -201,10 +201,11 @@ impl Live {
             Ok(Core {
                 committer,
                 settler,
+                housekeeper,
                 store,
                 ..
             }) => {
-                drop((committer, settler));
+                drop((housekeeper, committer, settler));
                 match Arc::try_unwrap(store) {
                     Ok(store) => store.close(),
                     Err(store) => store.sync(),
