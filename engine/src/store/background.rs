@@ -167,8 +167,16 @@ impl Frozen {
         let base = journal.reader().origin().number - 1;
         let window = super::horizon::oldest_window(&self.state).unwrap_or(0);
         statefile::prune(disk, KEEP, &[base, window])?;
+        tell_bytes(journal, disk);
         Ok(written.bytes)
     }
+}
+
+/// Tells the journal what the state files take: it counts against the capacity.
+pub(super) fn tell_bytes(journal: &Journal, disk: &dyn Disk) {
+    let files = statefile::list(disk).unwrap_or_default();
+    let bytes = files.iter().map(|(seq, _)| statefile::size(disk, *seq));
+    journal.set_other_bytes(bytes.sum());
 }
 
 /// How far the journal reaches, in bytes.

@@ -23,6 +23,9 @@ use strand_journal::{Access, BlockAddr, Crcs, Disk, Durable, Journal};
 /// How often the state files are listed again because the writer pruned them meanwhile.
 const TRIES: usize = 8;
 
+/// Asks the writer for a position that is durable; `None` where it does not answer.
+pub(super) type Asking = Box<dyn Fn() -> Option<Durable> + Send + Sync>;
+
 /// Where the events of a command went: what a reader beside the writer needs to fold them before it can read them.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Trail {
@@ -117,6 +120,28 @@ impl Store {
                 options,
                 state_files,
             ));
+        }
+    }
+
+    /// How a reader beside the writer asks it how far it is. Where a version lies elsewhere by now, the reader then follows, and finds it.
+    /// Once for each store; later ones change nothing.
+    pub fn ask_the_writer(&self, asking: impl Fn() -> Option<Durable> + Send + Sync + 'static) {
+        // A second one is as good as the first.
+        let _ = self.asking.set(Box::new(asking));
+    }
+
+    /// Sees what the writer has done meanwhile, where this reader can ask for it; says whether there was anything.
+    pub(super) fn look_again(&self) -> bool {
+        let Some(until) = self.asking.get().and_then(|asking| asking()) else {
+            return false;
+        };
+        let before = self.state().seq;
+        match self.follow(&until, &mut |_, _| {}) {
+            Ok(()) => self.state().seq > before,
+            Err(error) => {
+                tracing::warn!(%error, "what the writer did meanwhile cannot be read");
+                false
+            }
         }
     }
 

@@ -49,7 +49,7 @@ use crate::views::Views;
 use imbl::OrdSet;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use strand_journal::{Access, Block, Crcs, Disk, Journal, Record, Ticket};
 
 /// A wall clock that strays from elapsed time by more than this has jumped, and an event says so.
@@ -96,6 +96,8 @@ pub struct Store {
     /// Elapsed time by the events, and by the monotonic clock, and the journal's end, when the store was opened.
     opened: window::Opened,
     capacity: Option<u64>,
+    /// Asks the writer how far it is: of a reader beside it.
+    asking: OnceLock<beside::Asking>,
     upkeep: making_room::Upkeep,
     /// Journal blocks that only what gives space back may use.
     kept_back: u64,

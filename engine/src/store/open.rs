@@ -215,6 +215,7 @@ impl Store {
             store.finish_creation()?;
             store.drop_orphans()?;
             store.release_again();
+            background::tell_bytes(&store.journal, &*store.disk);
             if store.options.access == Access::ReadWrite {
                 store.tell_horizon()?;
             }
@@ -277,6 +278,7 @@ impl Store {
             moving: Mutex::default(),
             opened,
             capacity,
+            asking: std::sync::OnceLock::new(),
             upkeep: super::making_room::Upkeep::default(),
             kept_back,
         }

@@ -145,6 +145,9 @@ impl Store {
             let lies = self.present.see().find(version.addr());
             // Where nothing is, it is somewhere else by now, or nowhere.
             let Some(lies) = lies.filter(|lies| before != Some(*lies)) else {
+                if self.look_again() {
+                    continue;
+                }
                 return Err(given_back().into());
             };
             match self.journal.read_block(lies, bytes) {

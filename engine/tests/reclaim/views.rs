@@ -1,6 +1,7 @@
 //! Views of what may be gone.
 
 use super::town::{Town, me};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use strand_engine::*;
 
@@ -118,4 +119,33 @@ fn readers_beside_reclaim_never_see_wrong_bytes() {
         town.content.insert(block, block + 7);
     }
     town.check();
+}
+
+#[test]
+fn a_reader_beside_the_writer_follows_what_was_moved() {
+    let mut town = Town::new(None);
+    town.write(200);
+    town.checkpoint("kept");
+    let expected = Town::expected(&town.content);
+    town.write(200);
+    // Whoever has a file open reads on: with a state file nobody has to open the older ones.
+    town.store.write_state_file().unwrap();
+    let open = || {
+        let (disk, clock) = (town.disk.clone(), town.clock.clone());
+        let until = town.store.journal().durable();
+        Store::open_beside(disk, clock, OpenOptions::read_only(), &until).unwrap()
+    };
+    let (deaf, following) = (open(), open());
+    let told = Arc::new(Mutex::new(town.store.journal().durable()));
+    let asked = told.clone();
+    following.ask_the_writer(move || Some(*asked.lock().unwrap()));
+    assert!(town.reclaim().segments > 5);
+    *told.lock().unwrap() = town.store.journal().durable();
+    let shown = |store: &Store| {
+        let image = store.state().checkpoint_named("kept").unwrap().id;
+        let view = store.view(Source::Checkpoint(town.volume, image)).unwrap();
+        Town::shown(store, &view)
+    };
+    assert_eq!(shown(&deaf).map(drop).unwrap_err().kind(), Kind::Stale);
+    assert!(shown(&following).unwrap() == expected);
 }
