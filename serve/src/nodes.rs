@@ -7,7 +7,7 @@ use crate::mounted::Attr;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use strand_engine::{Fileset, Ino, Source};
+use strand_engine::{Fileset, Ino, Lease, Source};
 
 /// The root of every mount, by the kernel's convention.
 pub(crate) const ROOT: u64 = 1;
@@ -60,6 +60,8 @@ struct Known {
 struct View {
     source: Source,
     tree: Fileset,
+    /// Keeps what it shows readable.
+    _lease: Option<Lease>,
     /// The names under `.strand/at` by which it was entered, while it should stay.
     names: Vec<Vec<u8>>,
     /// When it was entered last, in entries.
@@ -196,7 +198,13 @@ impl Nodes {
     }
 
     /// Opens a view, or finds it again; its root's number is told to the kernel once more. `None` where there are too many.
-    pub(crate) fn enter(&self, source: Source, tree: Fileset, name: &[u8]) -> Option<u64> {
+    pub(crate) fn enter(
+        &self,
+        source: Source,
+        tree: Fileset,
+        name: &[u8],
+        lease: Option<Lease>,
+    ) -> Option<u64> {
         if let Some((root, _)) = self.enter_open(source, name) {
             return Some(root);
         }
@@ -210,6 +218,7 @@ impl Nodes {
         let view = View {
             source,
             tree,
+            _lease: lease,
             names: vec![name.to_owned()],
             entered: inner.entries,
             nodes: 0,
@@ -292,8 +301,8 @@ mod tests {
     fn a_view_goes_with_its_last_node() {
         let nodes = Nodes::default();
         let source = Source::Position(VolumeId(1), 7);
-        let root = nodes.enter(source, tree(3), b"a").unwrap();
-        assert_eq!(nodes.enter(source, tree(3), b"a"), Some(root));
+        let root = nodes.enter(source, tree(3), b"a", None).unwrap();
+        assert_eq!(nodes.enter(source, tree(3), b"a", None), Some(root));
         let (slot, ino) = parts(root);
         assert_eq!(ino, Ino(3));
         let child = node(slot, Ino(9));
@@ -324,7 +333,7 @@ mod tests {
         for seq in 0..3 {
             let name = [b'0' + u8::try_from(seq).unwrap()];
             let source = Source::Position(VolumeId(1), seq);
-            nodes.enter(source, tree(3), &name).unwrap();
+            nodes.enter(source, tree(3), &name, None).unwrap();
         }
         nodes.enter_open(Source::Position(VolumeId(1), 0), b"again");
         assert_eq!(nodes.positions(), 3);

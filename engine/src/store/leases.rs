@@ -26,7 +26,8 @@ struct Inner {
 struct Held {
     source: Source,
     root: Fileset,
-    by: String,
+    /// Nobody in particular, where the space is held but the view may be removed.
+    by: Option<String>,
     /// By the monotonic clock, in ns.
     until: Option<u64>,
 }
@@ -61,7 +62,9 @@ impl Inner {
     fn list(&mut self) {
         let held = self.held.values();
         self.in_use = Arc::new(InUse {
-            held: held.map(|held| (held.source, held.by.clone())).collect(),
+            held: held
+                .filter_map(|held| Some((held.source, held.by.clone()?)))
+                .collect(),
             ..InUse::default()
         });
     }
@@ -105,6 +108,22 @@ impl Store {
         source: Source,
         root: Fileset,
         by: String,
+        time: Option<Duration>,
+    ) -> Lease {
+        self.hold(source, root, Some(by), time)
+    }
+
+    /// Keeps what a view shows readable until the lease is dropped, without standing in the way of anybody who removes it.
+    #[must_use]
+    pub fn keep(&self, source: Source, root: Fileset) -> Lease {
+        self.hold(source, root, None, None)
+    }
+
+    fn hold(
+        &self,
+        source: Source,
+        root: Fileset,
+        by: Option<String>,
         time: Option<Duration>,
     ) -> Lease {
         let until = time.map(|time| {
@@ -155,12 +174,14 @@ impl Store {
         let mut inner = self.leases.lock();
         inner.expire(now);
         let held = inner.held.values();
-        held.map(|held| LeaseInfo {
-            source: held.source,
-            by: held.by.clone(),
-            left: held
-                .until
-                .map(|until| Duration::from_nanos(until.saturating_sub(now))),
+        held.filter_map(|held| {
+            Some(LeaseInfo {
+                source: held.source,
+                by: held.by.clone()?,
+                left: held
+                    .until
+                    .map(|until| Duration::from_nanos(until.saturating_sub(now))),
+            })
         })
         .collect()
     }

@@ -114,7 +114,9 @@ impl Live {
     /// volume that is mounted already.
     pub fn mount(self: &Arc<Self>, request: MountRequest) -> Result<MountInfo, Refusal> {
         let path = obstacles::look(&request, self.directory())?;
-        let mounted = Mounted::new(self.core.clone(), request.source).map_err(|e| e.refusal())?;
+        let by = format!("mounted at {}", path.display());
+        let mounted =
+            Mounted::new(self.core.clone(), request.source, by).map_err(|e| e.refusal())?;
         let ground = Ground::of(&request.at, &path).map_err(|error| {
             Refusal::new(Kind::Io, format!("cannot mount at {}", path.display()))
                 .why(error.to_string())

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use strand_engine::{Actor, Body, Fileset, Ino, Inode, Seq, Source, VolumeId};
+use strand_engine::{Actor, Body, Fileset, Ino, Inode, Lease, Seq, Source, VolumeId};
 
 /// What a mount shows.
 #[derive(Debug)]
@@ -30,8 +30,12 @@ pub(crate) enum Base {
         root: Ino,
         gate: Arc<Gate>,
     },
-    /// An image.
-    Frozen { volume: VolumeId, tree: Fileset },
+    /// An image, and what keeps it from being given up.
+    Frozen {
+        volume: VolumeId,
+        tree: Fileset,
+        _lease: Lease,
+    },
 }
 
 /// A mount.
@@ -129,17 +133,26 @@ pub(crate) struct Attr {
 }
 
 impl Mounted {
-    pub(crate) fn new(core: Arc<Core>, source: Source) -> Result<Self, strand_engine::Error> {
+    /// A mount of a view; `by` says who holds it.
+    pub(crate) fn new(
+        core: Arc<Core>,
+        source: Source,
+        by: String,
+    ) -> Result<Self, strand_engine::Error> {
         let base = match source {
             Source::Live(volume) => Base::Live {
                 volume,
                 root: core.store.look(volume, |v| v.live.root)?,
                 gate: core.gate(volume),
             },
-            frozen => Base::Frozen {
-                volume: frozen.volume(),
-                tree: core.store.view_with_data(frozen)?,
-            },
+            frozen => {
+                let tree = core.store.view_with_data(frozen)?;
+                Base::Frozen {
+                    volume: frozen.volume(),
+                    _lease: core.store.lease(frozen, tree.clone(), by, None),
+                    tree,
+                }
+            }
         };
         let mounted = Self {
             core,

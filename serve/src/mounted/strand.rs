@@ -160,9 +160,11 @@ impl Mounted {
                     .store
                     .view_with_data(source)
                     .map_err(|e| errno(&e))?;
+                // It may be removed all the same: somebody may just have looked.
+                let lease = self.core.store.keep(source, tree.clone());
                 let root = self
                     .nodes
-                    .enter(source, tree.clone(), name)
+                    .enter(source, tree.clone(), name, Some(lease))
                     .ok_or(Errno::NFILE)?;
                 (root, tree)
             }

@@ -3,9 +3,9 @@
 use crate::setting::{me, setting};
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, SystemTime};
-use strand_engine::Command;
+use strand_engine::{Command, GiveUp, Kind, ReclaimOptions, Source};
 use strand_serve::Force;
 
 fn names(path: &std::path::Path) -> Vec<String> {
@@ -133,4 +133,54 @@ fn positions_visited_long_ago_are_let_go() {
     }
     let nodes = s.live().figures().nodes;
     assert!(nodes < 30, "the kernel holds {nodes} files and directories");
+}
+
+#[test]
+fn what_is_mounted_stays_and_what_was_looked_at_can_be_read_to_its_end() {
+    let Some(s) = setting() else { return };
+    let write = |byte: u8| fs::write(s.at.join("f"), vec![byte; 64 << 10]).unwrap();
+    write(1);
+    let take = |name: &str| {
+        let command = Command::CheckpointCreate {
+            name: Some(name.into()),
+            volumes: vec![s.volume],
+            nomount: false,
+            removable: true,
+            nodata: false,
+            note: String::new(),
+        };
+        s.live().run(&me(), command, Force::No).unwrap();
+        let state = s.live().store().state();
+        state.checkpoint_named(name).unwrap().id
+    };
+    let (mounted, looked) = (take("mounted"), take("looked"));
+    let beside = s.scratch.path().join("beside");
+    fs::create_dir(&beside).unwrap();
+    let source = Source::Checkpoint(s.volume, mounted);
+    s.live().mount(s.request(source, &beside)).unwrap();
+    let open = fs::File::open(s.at.join(".strand/looked/f")).unwrap();
+    let give_up = |checkpoint| {
+        let cause = GiveUp::Asked;
+        let command = Command::CheckpointGiveUp { checkpoint, cause };
+        s.live().run(&me(), command, Force::No)
+    };
+    let refusal = give_up(mounted).unwrap_err().refusal();
+    assert_eq!(refusal.kind, Kind::Busy);
+    assert!(refusal.why.unwrap().contains("beside"));
+    give_up(looked).unwrap();
+    for byte in 2..20 {
+        write(byte);
+    }
+    s.live().unmount(&beside).unwrap();
+    give_up(mounted).unwrap();
+    let options = ReclaimOptions {
+        now: true,
+        ..ReclaimOptions::default()
+    };
+    s.live().sync().unwrap();
+    s.live().store().reclaim(&options).unwrap();
+    let mut bytes = vec![0; 64 << 10];
+    open.read_exact_at(&mut bytes, 0).unwrap();
+    assert!(bytes.iter().all(|byte| *byte == 1));
+    assert_eq!(fs::read(s.at.join("f")).unwrap(), vec![19; 64 << 10]);
 }
