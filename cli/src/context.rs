@@ -19,7 +19,7 @@ use strand_journal::{Access, Error as JournalError, FileDisk, Holder};
 use strand_serve::control::Client;
 use strand_serve::mountinfo;
 
-pub(crate) use crate::opened::Opened;
+pub(crate) use crate::opened::{Opened, Reading};
 
 /// Events between two state files written by a long command, or by a daemon.
 pub(crate) const STATE_EVERY: u64 = 200_000;

@@ -1,12 +1,18 @@
 //! A store that a command has opened: alone, or beside the daemon that serves it. The command does the same either way: it reads in its
 //! own process, and what it changes goes through here, to the store itself or to the daemon.
 
+use std::cell::Cell;
 use std::ops::Deref;
+use std::time::{Duration, Instant};
 use strand_engine::{
-    Actor, Block, Command, Done, Durable, Error, Ino, Placed, State, Store, Ticket, VolumeId,
+    Actor, Block, Command, Done, Durable, Error, Ino, Placed, Source, State, Store, Ticket,
+    VolumeId,
 };
 use strand_serve::control::Client;
 use strand_serve::control::message::Carried;
+
+/// A view is kept readable for so long, and anew when a third of that has passed.
+const LEASE: Duration = Duration::from_secs(3600);
 
 /// An open store. However a command ends, it ends in good order: a refusal is recorded by that too.
 pub(crate) struct Opened {
@@ -14,6 +20,33 @@ pub(crate) struct Opened {
     served: Option<Client>,
     /// The command is there to change something.
     changing: bool,
+}
+
+/// A view that stays readable while a command reads it: the daemon keeps it. At rest nobody takes anything away.
+pub(crate) struct Reading<'a> {
+    daemon: Option<&'a Client>,
+    source: Source,
+    /// What is done, for people.
+    what: &'static str,
+    since: Cell<Instant>,
+}
+
+impl Reading<'_> {
+    fn keep(&self) -> Result<(), Error> {
+        if let Some(daemon) = self.daemon {
+            daemon.lease(self.source, self.what, LEASE)?;
+        }
+        self.since.set(Instant::now());
+        Ok(())
+    }
+
+    /// To be called now and then: the view is kept on.
+    pub(crate) fn goes_on(&self) -> Result<(), Error> {
+        if self.since.get().elapsed() < LEASE / 3 {
+            return Ok(());
+        }
+        self.keep()
+    }
 }
 
 impl Deref for Opened {
@@ -43,6 +76,18 @@ impl Opened {
             served: Some(daemon),
             changing,
         }
+    }
+
+    /// Keeps a view readable, as long as what this gives is asked to; to be called before the view is opened.
+    pub(crate) fn reading(&self, source: Source, what: &'static str) -> Result<Reading<'_>, Error> {
+        let reading = Reading {
+            daemon: self.served.as_ref(),
+            source,
+            what,
+            since: Cell::new(Instant::now()),
+        };
+        reading.keep()?;
+        Ok(reading)
     }
 
     /// The daemon, where one serves the store.

@@ -11,6 +11,7 @@ pub mod log;
 pub mod map;
 pub mod paths;
 mod prefix;
+pub mod space;
 mod trees;
 pub mod verify;
 pub mod versions;

@@ -103,7 +103,7 @@ pub(crate) struct Remove {
     /// The checkpoints' names
     #[arg(value_name = "NAME", required = true)]
     pub(crate) names: Vec<String>,
-    /// For good: undo cannot bring it back, and its space need not wait for that
+    /// For good: undo cannot bring it back
     #[arg(long)]
     pub(crate) now: bool,
 }

@@ -150,8 +150,14 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  strand schedule show")]
     Schedule(schedule::Noun),
     /// Space: who owns what, what is given back, what will be needed
-    #[command(after_help = "Example:\n  strand space forecast pg --for 3h")]
+    #[command(after_help = "Example:\n  strand space")]
     Space(space::Noun),
+    /// Jobs: what works in the background
+    #[command(after_help = "Example:\n  strand job list")]
+    Job(space::JobNoun),
+    /// Old events: archived, bounded, moved out of the store
+    #[command(after_help = "Example:\n  strand journal audit")]
+    Journal(space::JournalNoun),
     /// Every version of a file within reach: when, who, size
     #[command(after_help = "Example:\n  strand versions pg /base/16384")]
     Versions(history::Versions),

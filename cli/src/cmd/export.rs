@@ -3,7 +3,7 @@
 
 use crate::args::files::Export;
 use crate::confirm::confirm;
-use crate::context::{Context, inside_store, store_within};
+use crate::context::{Context, Reading, inside_store, store_within};
 use crate::error::{Outcome, on_path, refuse};
 use crate::interrupt::{self, Listening};
 use crate::output::progress::Progress;
@@ -30,6 +30,7 @@ const CHUNK: u64 = 1 << 20;
 /// One export.
 struct Exporter<'a> {
     store: &'a Store,
+    reading: Reading<'a>,
     tree: &'a Fileset,
     progress: Progress,
     files: u64,
@@ -57,6 +58,7 @@ pub(crate) fn run(context: &mut Context, args: Export) -> Outcome {
         replace_directory(context, &args.dest)?;
     }
     let view = view::resolve(context, &store, &args.view)?;
+    let reading = store.reading(view.source(), "an export")?;
     let tree = view.open(&store)?;
     if tree.nodata {
         return refuse(
@@ -71,6 +73,7 @@ pub(crate) fn run(context: &mut Context, args: Export) -> Outcome {
     let progress = Progress::bytes("exporting", allocated(&tree, ino));
     let mut export = Exporter {
         store: &store,
+        reading,
         tree: &tree,
         progress,
         files: 0,
@@ -264,6 +267,7 @@ impl Exporter<'_> {
     }
 
     fn one(&mut self, ino: Ino, inode: &Inode, dest: &Path) -> Outcome {
+        self.reading.goes_on()?;
         interrupt::check("exporting", "DEST is as it was")?;
         self.files += 1;
         if inode.nlink > 1 && !inode.is_dir() {
@@ -315,6 +319,7 @@ impl Exporter<'_> {
                 .min(file.size);
             at = start;
             while at < end {
+                self.reading.goes_on()?;
                 interrupt::check("exporting", "DEST is as it was")?;
                 let wanted = usize::try_from((end - at).min(CHUNK)).unwrap_or(buffer.len());
                 let read = reader.read(at, &mut buffer[..wanted])?;

@@ -148,6 +148,7 @@ pub(crate) fn cat(context: &mut Context, args: Cat) -> Outcome {
     }
     let store = context.read()?;
     let view = view::resolve(context, &store, &args.view)?;
+    let reading = store.reading(view.source(), "a cat")?;
     let tree = view.open(&store)?;
     let (ino, inode) = tree::file(&tree, &args.path)?;
     let mut reader = store.reader(&tree, ino)?;
@@ -159,6 +160,7 @@ pub(crate) fn cat(context: &mut Context, args: Cat) -> Outcome {
             break;
         }
         context.out.raw(&buffer[..read])?;
+        reading.goes_on()?;
         offset += read as u64;
     }
     Ok(())

@@ -8,6 +8,8 @@ mod clone;
 mod doctor;
 mod export;
 mod import;
+mod job;
+mod journal;
 mod log;
 mod look;
 mod mount;
@@ -53,6 +55,8 @@ pub(crate) fn run(context: &mut Context, command: Option<Command>) -> Outcome {
         Command::Truncate(args) => change::truncate(context, args),
         Command::Checkpoint(noun) => checkpoint::run(context, noun),
         Command::Quota(noun) => quota::run(context, noun),
+        Command::Job(noun) => job::run(context, noun),
+        Command::Journal(noun) => journal::run(context, noun),
         Command::Retention(noun) => retention::run(context, noun),
         Command::Schedule(noun) => schedule::run(context, noun),
         Command::Space(noun) => space::run(context, noun),

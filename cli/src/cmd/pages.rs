@@ -25,9 +25,10 @@ go back    rollback VOL --to CHECKPOINT|seq:N|TIME [--file PATH] [--dry-run]
            undo [VOL] · redo [VOL]
 live       mount VIEW DIR [--rw] · umount DIR · serve [--mount VIEW=DIR] · stop
 branch     clone create NAME --from VIEW · clone list/remove/reset
+space      space show/reclaim/defrag/forecast · job list/wait/cancel
 keep       schedule set/show/clear/plan · retention set/show · quota set/show
 look back  log [--volume --path --actor --kind --events --follow] · replay
-trust      verify [--data] [--anchor SEQ:HASH] · anchor
+trust      verify [--data] [--anchor SEQ:HASH] · anchor · journal archive/audit
 more       completions SHELL · man DIR · help TOPIC · COMMAND --help
 
 VIEW is VOL, VOL@CHECKPOINT, VOL@seq:N or VOL@TIME.

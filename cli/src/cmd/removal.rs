@@ -59,7 +59,7 @@ pub(super) fn run(context: &mut Context, args: Remove) -> Outcome {
         store.settle()?;
         let after = store.state();
         let moved = movement(&before, &after, c);
-        let freed = Freed::of(&store, c, moved.released, args.now)?;
+        let freed = Freed::of(&store, c, moved.released);
         removed.push((c, moved, freed, done.last));
     }
     context.close(store)?;
@@ -68,7 +68,7 @@ pub(super) fn run(context: &mut Context, args: Remove) -> Outcome {
             let to: Map<String, Value> = moved.handed.iter().map(|(name, blocks)| (name.clone(), json!(blocks * BLOCK))).collect();
             json!({
                 "checkpoint": c.name.as_ref(), "seq": seq, "handed_down_bytes": to, "released_bytes": moved.released * BLOCK,
-                "frees_now_bytes": freed.now, "frees_later_bytes": freed.later, "frees_later_at": freed.at.map(units::json_time),
+                "frees_now_bytes": 0, "frees_later_bytes": freed.later, "frees_later_at": freed.at.map(units::json_time),
             })
         });
         let rows: Vec<Value> = rows.collect();

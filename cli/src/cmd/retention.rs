@@ -8,11 +8,7 @@ use crate::output::table::{Align, Table};
 use crate::output::units;
 use serde_json::{Value, json};
 use strand_engine::schedule::duration;
-use strand_engine::{Command, EventTime, Retention, Store, Volume};
-
-/// Where nothing is set: so long, or a tenth of the capacity.
-const DEFAULT_AGE: u64 = 24 * 3600 * 1_000_000_000;
-const DEFAULT_PART: u64 = 10;
+use strand_engine::{Command, EventTime, Reach, Retention, Store, Volume};
 
 /// Runs it.
 pub(crate) fn run(context: &mut Context, noun: RetentionNoun) -> Outcome {
@@ -41,10 +37,7 @@ fn set(context: &mut Context, args: &RetentionSet) -> Outcome {
     };
     // What cannot be done is refused before anyone is asked about it.
     let changes = !store.plan(context.actor(), command.clone())?.is_empty();
-    let (before, after) = (
-        effective(&store, &found.retention),
-        effective(&store, &retention),
-    );
+    let (before, after) = (store.reach(found.retention), store.reach(retention));
     if changes && shrinks(&before, &after) {
         confirm(
             context,
@@ -70,31 +63,16 @@ fn set(context: &mut Context, args: &RetentionSet) -> Outcome {
     table.print(&mut context.out)
 }
 
-/// The limits that hold.
-pub(super) fn effective(store: &Store, retention: &Retention) -> Retention {
-    if *retention != Retention::default() {
-        return *retention;
-    }
-    Retention {
-        age: Some(DEFAULT_AGE),
-        bytes: store
-            .journal()
-            .space()
-            .capacity
-            .map(|capacity| capacity / DEFAULT_PART),
-    }
-}
-
-fn shrinks(before: &Retention, after: &Retention) -> bool {
+fn shrinks(before: &Reach, after: &Reach) -> bool {
     let less = |before: Option<u64>, after: Option<u64>| {
         after.is_some_and(|after| before.is_none_or(|before| after < before))
     };
     less(before.age, after.age) || less(before.bytes, after.bytes)
 }
 
-fn words(retention: &Retention) -> String {
-    let age = retention.age.map(duration);
-    let bytes = retention.bytes.map(units::size);
+fn words(reach: &Reach) -> String {
+    let age = reach.age.map(duration);
+    let bytes = reach.bytes.map(units::size);
     let limits: Vec<String> = age.into_iter().chain(bytes).collect();
     limits.join(" or ")
 }
@@ -133,7 +111,7 @@ fn table(store: &Store, volumes: &[&Volume]) -> Table {
         ("SEQ", Align::Right),
     ]);
     for v in volumes {
-        let kept = words(&effective(store, &v.retention));
+        let kept = words(&store.reach(v.retention));
         let kept = match v.retention == Retention::default() {
             true => format!("{kept} (default)"),
             false => kept,
@@ -149,7 +127,7 @@ fn table(store: &Store, volumes: &[&Volume]) -> Table {
 }
 
 fn as_json(store: &Store, volume: &Volume) -> Value {
-    let kept = effective(store, &volume.retention);
+    let kept = store.reach(volume.retention);
     json!({
         "volume": volume.name.as_ref(), "keep_seconds": kept.age.map(|ns| ns / 1_000_000_000), "keep_bytes": kept.bytes,
         "default": volume.retention == Retention::default(), "reaches_seq": volume.history,
@@ -163,7 +141,7 @@ mod tests {
 
     #[test]
     fn less_in_either_way_is_a_shorter_window() {
-        let window = |age, bytes| Retention { age, bytes };
+        let window = |age, bytes| Reach { age, bytes };
         let usual = window(Some(10), None);
         assert!(!shrinks(&usual, &usual));
         assert!(shrinks(&usual, &window(Some(9), None)));
@@ -171,7 +149,7 @@ mod tests {
         assert!(!shrinks(&usual, &window(Some(11), None)));
         assert!(!shrinks(&window(Some(10), Some(5)), &window(None, Some(6))));
         assert_eq!(
-            words(&window(Some(DEFAULT_AGE), Some(1 << 30))),
+            words(&window(Some(24 * 3_600_000_000_000), Some(1 << 30))),
             "1d or 1.0 GiB"
         );
     }

@@ -215,12 +215,17 @@ fn plan(context: &mut Context, args: &Set) -> Outcome {
         (
             "at most",
             format!(
-                "{} ({} of what {} maps), {} with {}",
+                "{}, {} of what is mapped",
                 units::blocks_size(peak.owned),
-                units::percent(peak.owned, found.mapped),
-                args.volume,
-                units::time(peak.time),
-                checkpoints(peak.checkpoints)
+                units::percent(peak.owned, found.mapped)
+            ),
+        ),
+        (
+            "",
+            format!(
+                "by {} at {}",
+                checkpoints(peak.checkpoints),
+                units::time(peak.time)
             ),
         ),
         ("on average", units::blocks_size(found.mean)),

@@ -4,7 +4,7 @@ mod condition;
 
 pub(crate) use condition::health;
 
-use super::{quota, served, volume};
+use super::{job, quota, served, volume};
 use crate::args::store::{Demo, Init};
 use crate::context::{Context, inside_store};
 use crate::demo::DemoOptions;
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use strand_engine::{Change, InitOptions, Kind, Refusal, State, Store, SystemClock, What};
 use strand_journal::{
-    Disk, FORMAT_VERSION, FileDisk, MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, StoreFile, StoreId,
+    Disk, FORMAT_VERSION, FileDisk, MAX_SEGMENT_SIZE, MIN_SEGMENT_SIZE, Space, StoreFile, StoreId,
 };
 
 /// `demo`
@@ -164,10 +164,13 @@ pub(crate) fn info(context: &mut Context) -> Outcome {
     let file = StoreFile::read(store.disk().as_ref()).map_err(strand_engine::Error::from)?;
     let path = context.store_path()?.display().to_string();
     let opening = store.opening();
+    let disk = super::space::on_disk(context.store_path()?)?;
     if context.out.json {
         return context.out.object(json!({
             "store": path, "id": file.store.to_string(), "format_version": FORMAT_VERSION, "created": units::json_time(file.created),
             "segment_size": file.segment_size, "capacity": file.capacity, "segments": space.segments, "used_bytes": space.used_bytes,
+            "archived_segments": space.archived_segments, "archives_bytes": space.archive_bytes, "audit_bytes": state.audit,
+            "first_seq": state.horizon.max(1), "disk_bytes": disk,
             "free_bytes": store.writable_bytes(), "full": store.writable_bytes() == 0,
             "position": state.boundary, "time": units::json_time(state.time), "epoch": head.epoch, "flushed": head.flushed, "chain": head.chain.to_string(),
             "clean": is_clean(opening), "state_file": opening.state_file, "folded_events": opening.folded,
@@ -199,6 +202,8 @@ pub(crate) fn info(context: &mut Context) -> Outcome {
                 units::size(file.segment_size)
             ),
         ),
+        ("archives", archives(&state, &space)),
+        ("on disk", units::size(disk)),
         ("free", room(&store)),
         ("position", words::position(state.boundary, state.time)),
         ("flushed", format!("seq {}", head.flushed)),
@@ -216,6 +221,25 @@ pub(crate) fn info(context: &mut Context) -> Outcome {
         context.out.line(format!("{label:<11} {text}"))?;
     }
     Ok(())
+}
+
+/// Events whose blocks' space was given back, in words.
+fn archives(state: &State, space: &Space) -> String {
+    let mut text = match space.archived_segments {
+        0 => "none: no space was given back yet".to_owned(),
+        count => format!(
+            "the events of {}, {}",
+            units::counted(count, "segment"),
+            units::size(space.archive_bytes)
+        ),
+    };
+    if state.horizon > 1 {
+        text += &format!("; those before seq {} were moved away", state.horizon);
+    }
+    if let Some(bytes) = state.audit {
+        text += &format!("; {} are kept", units::size(bytes));
+    }
+    text
 }
 
 /// How much can still be written, in words.
@@ -244,7 +268,7 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
             .collect();
         let mut object = json!({
             "store": path, "healthy": well, "health": health, "used_bytes": space.used_bytes,
-            "free_bytes": store.writable_bytes(), "full": store.writable_bytes() == 0, "last_verify": verified.json(), "capacity": space.capacity, "position": state.boundary, "time": units::json_time(state.time), "volumes": volumes, "quotas": quota::limited(&state),
+            "free_bytes": store.writable_bytes(), "full": store.writable_bytes() == 0, "last_verify": verified.json(), "capacity": space.capacity, "position": state.boundary, "time": units::json_time(state.time), "volumes": volumes, "quotas": quota::limited(&state), "jobs": job::running_json(&store)?,
             "last_checkpoint": last.map(|c| json!({"name": c.name.as_ref(), "seq": c.seq, "time": units::json_time(c.time)})),
             "undo": undo.map(|c| json!({"seq": c.seq, "what": change(&state, c)})),
         });
@@ -268,6 +292,7 @@ pub(crate) fn status(context: &mut Context) -> Outcome {
         room(&store)
     ))?;
     quota::lines(context, &state)?;
+    job::lines(context, &store)?;
     context.out.line(format!(
         "position  {}",
         words::position(state.boundary, state.time)

@@ -224,7 +224,7 @@ fn a_reason_and_the_command_line_are_kept() {
         row["actor"]["command"],
         "strand checkpoint create c --volume pg --reason 'ticket 4711'"
     );
-    assert!(town.line("log -n 1").well().out.contains("# ticket 4711"));
+    assert!(town.line("log -n 1").well().out.contains("(ticket 4711)"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod damaged;
 mod events;
 mod examples;
 mod files;
+mod giving;
 mod help;
 mod keeping;
 mod locking;

@@ -279,10 +279,14 @@ pub(crate) fn golden(name: &str, text: &str) {
         (r#""(pid|uid|gid|started)":\d+"#, r#""$1":[N]"#),
         (r"uid \d+, gid \d+", "uid [N], gid [N]"),
         (r"uid=\d+", "uid=[N]"),
-        (r#""(seconds|free_bytes)":[0-9.e-]+"#, r#""$1":[N]"#),
+        (
+            r#""(seconds|free_bytes|disk_bytes)":[0-9.e-]+"#,
+            r#""$1":[N]"#,
+        ),
         (r"\b\d+(\.\d+)? (µs|ms|s)\b", "[TAKEN]"),
         (r"\d+(\.\d+)? [KMGT]iB free", "[FREE] free"),
         (r"(?m)^free +.*$", "free        [FREE]"),
+        (r"(?m)^on disk +.*$", "on disk     [DISK]"),
         (r#""command":"[^"]*""#, r#""command":"[COMMAND]""#),
         (r"crc [0-9a-f]{8}( … [0-9a-f]{8})?", "crc [CRC]"),
     ] {

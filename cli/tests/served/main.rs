@@ -14,6 +14,8 @@ mod conventions;
 mod examples;
 #[path = "../cli/files.rs"]
 mod files;
+#[path = "../cli/giving.rs"]
+mod giving;
 #[path = "../cli/keeping.rs"]
 mod keeping;
 #[path = "../cli/outputs.rs"]

@@ -2,7 +2,7 @@
 
 use super::Store;
 use crate::block::BLOCK;
-use strand_journal::Access;
+use strand_journal::{Access, SegmentState};
 
 impl Store {
     /// Bytes of file data that may still be written before the store says that it is full: what the segments at hand have and
@@ -25,10 +25,15 @@ impl Store {
         let space = self.journal.space();
         let by_disk = self.disk.free_bytes().unwrap_or(0) / space.segment_size;
         let by_capacity = space.capacity.map_or(u64::MAX, |capacity| {
-            (capacity / space.segment_size).saturating_sub(space.segments)
+            let left = capacity.saturating_sub(space.archive_bytes);
+            (left / space.segment_size).saturating_sub(space.segments)
         });
-        let growth = by_disk.min(by_capacity);
         let per_segment = u64::from(self.journal.blocks_per_segment());
+        // Of what is kept back for reclaim, the segments at hand count already.
+        let segments = self.journal.segments();
+        let spare = segments.iter().filter(|s| s.state == SegmentState::Spare);
+        let kept_back = (self.kept_back / per_segment).saturating_sub(spare.count() as u64);
+        let growth = by_disk.min(by_capacity).saturating_sub(kept_back);
         self.usable_of(
             space
                 .free_blocks

@@ -1,6 +1,8 @@
 //! The other side: what a command says to the daemon that serves its store.
 
-use super::message::{Carried, MountPoint, Mounted, PROTOCOL, Payload, Reply, Request, Status};
+use super::message::{
+    Carried, Job, Leased, MountPoint, Mounted, PROTOCOL, Payload, Reply, Request, Status, Work, WorkDone,
+};
 use super::session::PROGRAM;
 use super::{socket, wire};
 use rustix::net::sockopt::socket_peercred;
@@ -11,7 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use strand_engine::{Actor, Command, Durable, Ino, Kind, Refusal, StoreId, VolumeId};
+use strand_engine::{Actor, Command, Durable, Ino, Kind, Refusal, Source, StoreId, VolumeId};
 use strand_journal::{BLOCK_SIZE, Block};
 
 /// A daemon that does not greet within this time is stuck.
@@ -228,6 +230,76 @@ impl Client {
     /// As the engine's `Store::settle`.
     pub fn settle(&self) -> Result<Durable, Refusal> {
         self.durable(&Request::Settle)
+    }
+
+    /// Begins a piece of work in the background, with the directory that it needs; gives its job.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] where too much works already.
+    pub fn start(&self, work: Work, dir: Option<BorrowedFd<'_>>) -> Result<Job, Refusal> {
+        match exchange(&self.main(), &Request::Start(work), dir)? {
+            Reply::Job(found) => Ok(found.0),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Waits for a job, a few seconds at most; gives how it stands, and what came of it where it has ended and a client had asked for it.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]
+    pub fn wait_job(&self, id: u64, at_most: Duration) -> Result<(Job, Option<WorkDone>), Refusal> {
+        let at_most = u32::try_from(at_most.as_millis()).unwrap_or(u32::MAX);
+        self.job(&Request::WaitJob { id, at_most })
+    }
+
+    /// Tells a job to end.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]
+    pub fn cancel_job(&self, id: u64) -> Result<Job, Refusal> {
+        Ok(self.job(&Request::CancelJob { id })?.0)
+    }
+
+    fn job(&self, request: &Request) -> Result<(Job, Option<WorkDone>), Refusal> {
+        match self.ask(request)? {
+            Reply::Job(found) => Ok(*found),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// The jobs there are.
+    ///
+    /// # Errors
+    /// Where the daemon has gone; so for all that follow.
+    pub fn jobs(&self) -> Result<Vec<Job>, Refusal> {
+        match self.ask(&Request::Jobs)? {
+            Reply::Jobs(jobs) => Ok(jobs),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// Keeps a view readable, for so long at most and no longer than this client is there.
+    ///
+    /// # Errors
+    /// As the engine's `Store::view`.
+    pub fn lease(&self, source: Source, by: &str, time: Duration) -> Result<(), Refusal> {
+        let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        self.well(&Request::Lease {
+            source,
+            by: by.to_owned(),
+            seconds,
+        })
+    }
+
+    /// Who keeps which views readable.
+    ///
+    /// # Errors
+    /// Where the daemon has gone.
+    pub fn leases(&self) -> Result<Vec<Leased>, Refusal> {
+        match self.ask(&Request::Leases)? {
+            Reply::Leases(leases) => Ok(leases),
+            other => Err(unexpected(other)),
+        }
     }
 
     /// The command is done: the daemon records what belongs to its end, durably.

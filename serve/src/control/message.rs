@@ -7,14 +7,15 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::path::PathBuf;
+use strand_engine::jobs::{JobInfo, JobState};
 use strand_engine::{
-    Actor, Command, Done, Durable, Event, EventTime, Ino, Kind, Refusal, Seq, Source, Ticket,
-    Trail, VolumeId,
+    Actor, Command, Done, Durable, Event, EventTime, Ino, Kind, Reclaimed, Refusal, Seq, Source,
+    Ticket, Trail, VolumeId,
 };
 use strand_journal::ChainHash;
 
 /// The version of what is said here.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// What a client asks.
 #[derive(Debug, Serialize, Deserialize)]
@@ -99,6 +100,33 @@ pub enum Request {
         /// Although files are open.
         force: bool,
     },
+    /// Begin a piece of work in the background.
+    Start(Work),
+    /// Which jobs are there?
+    Jobs,
+    /// Wait for a job, so long at most; how does it stand?
+    WaitJob {
+        /// Its number.
+        id: u64,
+        /// In ms.
+        at_most: u32,
+    },
+    /// Tell a job to end.
+    CancelJob {
+        /// Its number.
+        id: u64,
+    },
+    /// Keep a view readable while the client reads it: so long, and no longer than the client is there.
+    Lease {
+        /// The view.
+        source: Source,
+        /// Who reads it, for people.
+        by: String,
+        /// In seconds.
+        seconds: u32,
+    },
+    /// Who keeps which views readable?
+    Leases,
 }
 
 /// What the daemon answers.
@@ -131,6 +159,151 @@ pub enum Reply {
     Status(Box<Status>),
     /// A text.
     Text(String),
+    /// A job, and what came of it where it has ended and a client had asked for it.
+    Job(Box<(Job, Option<WorkDone>)>),
+    /// The jobs.
+    Jobs(Vec<Job>),
+    /// The leases.
+    Leases(Vec<Leased>),
+}
+
+/// Work in the background.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub enum Work {
+    /// Give space back.
+    Reclaim {
+        /// Most bytes copied in a second.
+        rate: Option<u64>,
+        /// The history is given up first.
+        now: bool,
+    },
+    /// Move the archives of old events into the directory whose descriptor comes with this.
+    MoveArchives {
+        /// Events before this number.
+        before: Seq,
+    },
+    /// Put a file in order, or all files of a volume.
+    Defrag {
+        /// The volume.
+        volume: VolumeId,
+        /// The file.
+        file: Option<Ino>,
+        /// Most bytes copied in a second.
+        rate: Option<u64>,
+    },
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum WorkDone {
+    /// Space was given back.
+    Reclaimed(Reclaim),
+    /// Old events were moved away.
+    Moved {
+        /// The first event that is still there.
+        before: Seq,
+        /// How many archives went.
+        archives: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// It failed.
+    Failed(Refused),
+    /// Files were put in order.
+    Defragged {
+        /// Files looked at.
+        files: u64,
+        /// Files of which something was moved.
+        moved: u64,
+        /// Bytes that were copied.
+        bytes: u64,
+        /// It was told to end before it was done.
+        cancelled: bool,
+    },
+}
+
+/// What was given back.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Reclaim {
+    /// How many segments.
+    pub segments: u64,
+    /// Their bytes, less those of archives and copies.
+    pub bytes_freed: u64,
+    /// Bytes that were copied.
+    pub bytes_copied: u64,
+    /// Where the history begins now, if it moved on.
+    pub history: Option<Seq>,
+    /// Segments that stay for a reason that somebody should see to.
+    pub left_alone: Vec<(u64, String)>,
+    /// It was told to end before it was done.
+    pub cancelled: bool,
+}
+
+impl From<Reclaimed> for Reclaim {
+    fn from(done: Reclaimed) -> Self {
+        let left = done.left_alone.into_iter();
+        Self {
+            segments: done.segments,
+            bytes_freed: done.bytes_freed,
+            bytes_copied: done.bytes_copied,
+            history: done.history,
+            left_alone: left.map(|left| (left.segment, left.why)).collect(),
+            cancelled: done.cancelled,
+        }
+    }
+}
+
+/// A job.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its number.
+    pub id: u64,
+    /// What it does, in one stable word.
+    pub kind: String,
+    /// To what, for people.
+    pub what: String,
+    /// How much is done, in bytes.
+    pub done: u64,
+    /// How much there is, as far as is known.
+    pub total: u64,
+    /// When it began, in ns since the Unix epoch.
+    pub started: EventTime,
+    /// How it stands, in one stable word.
+    pub state: String,
+    /// It works no more.
+    pub ended: bool,
+    /// Why it failed.
+    pub why: Option<String>,
+}
+
+impl From<JobInfo> for Job {
+    fn from(info: JobInfo) -> Self {
+        Self {
+            id: info.id,
+            kind: info.kind.name().to_owned(),
+            what: info.what,
+            done: info.done,
+            total: info.total,
+            started: info.started,
+            state: info.state.name().to_owned(),
+            ended: info.state.has_ended(),
+            why: match info.state {
+                JobState::Failed(why) => Some(why),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// A lease.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct Leased {
+    /// What is read.
+    pub source: Source,
+    /// Who reads it.
+    pub by: String,
+    /// How many seconds it holds; `None`: until it is given back.
+    pub left: Option<u64>,
 }
 
 /// Bytes that travel as they are.

@@ -2,7 +2,7 @@
 //! changing: requests are the engine's own commands, and answers say where their events went.
 //!
 //! `message` is what is said, `wire` how it is framed, `socket` where. `server` takes clients, `session` answers one of them, and `client`
-//! is the other side. `http` shows the metrics on a loopback port. No rule of the store lives here.
+//! is the other side. `work` is what goes on in the background. `http` shows the metrics on a loopback port. No rule of the store lives here.
 
 mod client;
 mod http;
@@ -11,6 +11,7 @@ mod server;
 mod session;
 mod socket;
 mod wire;
+mod work;
 
 pub use client::{Client, Mounting};
 pub(crate) use http::Port;
@@ -18,3 +19,4 @@ pub use http::{Loopback, NotLoopback};
 pub use message::{MountPoint, PROTOCOL, Status};
 pub use server::{Asked, Server};
 pub use socket::{CONTROL, Stale};
+pub use work::keep_archive;

@@ -4,6 +4,7 @@ use super::message::{Refused, Reply};
 use super::session::Session;
 use super::socket::{Bound, Stale};
 use super::wire;
+use super::work::Works;
 use crate::Live;
 use rustix::net::Shutdown;
 use rustix::net::sockopt::socket_peercred;
@@ -48,6 +49,7 @@ pub(super) struct Shared {
     pub(super) since: EventTime,
     pub(super) owner: u32,
     pub(super) asked: Sender<Asked>,
+    pub(super) works: Arc<Works>,
     clients: Mutex<BTreeMap<u64, Client>>,
     next: AtomicU64,
     ending: AtomicBool,
@@ -97,6 +99,7 @@ impl Server {
             since,
             owner,
             asked,
+            works: Arc::default(),
             clients: Mutex::default(),
             next: AtomicU64::new(0),
             ending: AtomicBool::new(false),
@@ -143,6 +146,8 @@ impl Server {
             // A panic there has been printed, and nothing depends on it.
             let _ = thread.join();
         }
+        // Whoever waits for a job is let go with it.
+        self.shared.live.store().jobs().cancel_all();
         let clients = std::mem::take(&mut *self.shared.clients());
         let mut open = Vec::with_capacity(clients.len());
         for client in clients.into_values() {
@@ -153,6 +158,7 @@ impl Server {
             }
             open.push(client.stream);
         }
+        self.shared.works.end(&self.shared.live);
         open
     }
 }

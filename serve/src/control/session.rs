@@ -5,20 +5,24 @@ use super::message::{
 };
 use super::server::{Asked, Peer, Shared, refused};
 use super::wire::{self, Received};
+use super::work;
 use crate::{Force, MountInfo, MountRequest, Seen};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
-use strand_engine::{Actor, BLOCK, Block, Command, Done, Error, Grade, Kind, Refusal, Ticket};
+use strand_engine::{Actor, BLOCK, Block, Command, Done, Error, Grade, Kind, Lease, Refusal, Source, Ticket};
 use strand_journal::Slab;
 
 /// A client that says nothing for so long before its first request goes; a stranger also later.
 const HELLO_TIME: Duration = Duration::from_secs(10);
 /// Bytes of the journal that clients may leave unflushed: beyond, their next request flushes.
 const MOST_UNFLUSHED: u64 = 48 << 20;
+/// The most views that are kept readable for one client.
+const MOST_LEASES: usize = 16;
 /// This program.
 pub(super) const PROGRAM: &str = concat!("strand ", env!("CARGO_PKG_VERSION"));
 
@@ -29,6 +33,8 @@ pub(super) struct Session {
     stranger: bool,
     /// The trees whose inodes it may name: those of the moment when it came, or of its own last rollback.
     seen: Seen,
+    /// The views that are kept readable for it.
+    leases: HashMap<Source, Lease>,
 }
 
 impl Session {
@@ -48,6 +54,7 @@ impl Session {
         };
         Session {
             seen: shared.live.seen(),
+            leases: HashMap::new(),
             shared,
             stream,
             actor,
@@ -220,6 +227,24 @@ impl Session {
             Request::Mounts => Reply::Mounts(live.mounts().into_iter().map(mounted).collect()),
             Request::Status => Reply::Status(Box::new(status(&shared))),
             Request::Metrics => Reply::Text(metrics(&shared)),
+            Request::Start(work) => {
+                work::began(shared.works.begin(live, work, received.passed)?)
+            },
+            Request::Jobs => Reply::Jobs(work::jobs(live)),
+            Request::WaitJob { id, at_most } => {
+                let at_most = Duration::from_millis(u64::from(at_most));
+                Reply::Job(Box::new(shared.works.wait(live, id, at_most)?))
+            }
+            Request::CancelJob { id } => work::began(work::cancel(live, id)?),
+            Request::Lease {
+                source,
+                by,
+                seconds,
+            } => {
+                self.lease(source, &by, seconds)?;
+                Reply::Well
+            }
+            Request::Leases => Reply::Leases(work::leases(live)),
             Request::Stop { force } => {
                 if !force {
                     nobody_works(&shared)?;
@@ -274,6 +299,22 @@ impl Session {
 
     fn end(&self) -> DurableEnd {
         self.shared.live.store().journal().durable().into()
+    }
+
+    /// Keeps a view readable. A view that the client kept already is kept anew, for the time it says now.
+    fn lease(&mut self, source: Source, by: &str, seconds: u32) -> Result<(), Error> {
+        let live = &self.shared.live;
+        let tree = live.store().view(source)?;
+        let who = format!("{by} by {}[{}]", self.actor.name, self.actor.pid);
+        let time = Duration::from_secs(u64::from(seconds));
+        let lease = live.store().lease(source, tree, who, Some(time));
+        if self.leases.len() >= MOST_LEASES && !self.leases.contains_key(&source) {
+            return Err(Refusal::new(Kind::Busy, "too many views are kept readable")
+                .why(format!("this client keeps {MOST_LEASES} already"))
+                .into());
+        }
+        self.leases.insert(source, lease);
+        Ok(())
     }
 
     fn mount(&self, point: MountPoint, received: Received) -> Result<Reply, Error> {

@@ -4,3 +4,4 @@
 mod bad_clients;
 mod good_clients;
 mod setting;
+mod work;

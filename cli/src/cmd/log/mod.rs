@@ -167,17 +167,12 @@ fn row_line(context: &mut Context, row: &Row, day: &mut Option<jiff::civil::Date
         let head = context.out.bold(&date.to_string());
         context.out.line(head)?;
     }
-    let reason = if row.actor.reason.is_empty() {
-        String::new()
-    } else {
-        format!("  # {}", units::path(row.actor.reason.as_bytes()))
-    };
     let head = format!(
         "{:<11}  {:>8}  ",
         span(row.first_time, row.last_time),
         row.last_seq
     );
-    let text = format!("{}{reason}", units::path(row.text.as_bytes()));
+    let text = units::path(row.text.as_bytes());
     if !context.out.terminal {
         return context.out.line(format!("{head}{text}"));
     }
