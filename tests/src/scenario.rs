@@ -299,14 +299,16 @@ fn read_tree(store: &Store, tree: &Fileset, known: &mut Versions) -> Result<(), 
         for (block, version) in file.map.iter() {
             let ino = strand_engine::Ino(ino);
             buffer.fill(0);
-            store
+            let got = store
                 .read(tree, ino, block * 4096, &mut buffer)
                 .map_err(|e| format!("inode {ino}, block {block}: {e}"))?;
             let before = known
                 .entry(version.addr().0)
-                .or_insert_with(|| buffer.clone());
+                .or_insert_with(|| buffer[..got].to_vec());
+            // Where it is the last of a file, less of it may be read.
+            let both = got.min(before.len());
             assert!(
-                *before == buffer,
+                before[..both] == buffer[..both],
                 "inode {ino}, block {block}: a read gave other bytes than were written"
             );
         }

@@ -276,7 +276,10 @@ impl EngineSide<'_> {
 /// Puts a volume's files in order, where there is such a volume.
 fn defrag(store: &Store, volume: VolumeId) -> Result<Ran, Error> {
     if store.state().volume(volume).is_some() {
-        let _ = volume;
+        let job = store
+            .jobs()
+            .begin(strand_engine::jobs::JobKind::Defrag, "a volume", 0);
+        store.defrag(volume, None, None, job)?;
     }
     Ok(Ran::default())
 }

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use strand_engine::fold::fold_prefix;
 use strand_engine::{
-    Actor, Clock, Event, Fileset, Grade, InitOptions, Lease, ManualClock, OpenOptions, Placed, Seq,
-    State, Store, UNDO_DEPTH, digest,
+    Actor, Clock, Event, Fileset, GiveUp, Grade, InitOptions, Kind, Lease, ManualClock,
+    OpenOptions, Placed, Seq, State, Store, UNDO_DEPTH, digest,
 };
 use strand_journal::disk::Disk;
 use strand_journal::{Access, StoreId, max_record_blocks};
@@ -42,6 +42,9 @@ pub struct Lockstep {
     versions: Pairs,
     leased: Vec<Leased>,
     state_every: u64,
+    capacity: Option<u64>,
+    /// Checkpoints that gave way to a full store.
+    pub gave_way: u64,
 }
 
 /// A view that somebody reads, as both have it.
@@ -93,17 +96,60 @@ pub fn fresh_digest(state: &State) -> u128 {
     digest::digest(state, &mut digest::DigestCache::default())
 }
 
+/// What somebody decides about the store, and what the store does of itself: nothing gives way to it.
+fn is_administrative(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::CheckpointCreate { .. }
+            | Step::CheckpointRemove(_)
+            | Step::CheckpointRename(..)
+            | Step::CheckpointHold(..)
+            | Step::CheckpointFlag(..)
+            | Step::CheckpointConvert(_)
+            | Step::CheckpointGiveUp(_)
+            | Step::Rollback { .. }
+            | Step::RollbackAll(_)
+            | Step::RollbackFiles { .. }
+            | Step::CloneCreate { .. }
+            | Step::CloneReset(_)
+            | Step::VolumeCreate(_)
+            | Step::VolumeRename(..)
+            | Step::VolumeRemove(..)
+            | Step::QuotaSet { .. }
+            | Step::Undo(_)
+            | Step::Redo(_)
+            | Step::Settle
+            | Step::StateFile
+            | Step::Reopen { .. }
+            | Step::Reclaim { .. }
+            | Step::Defrag(_)
+    )
+}
+
 impl Lockstep {
     /// A new store on a disk, and an empty reference. A state file is written every so many events.
     ///
     /// # Errors
     /// What the engine says.
     pub fn new(disk: Arc<dyn Disk>, state_every: u64) -> Result<Self, String> {
+        Self::of_capacity(disk, state_every, None)
+    }
+
+    /// As [`Lockstep::new`], a store of at most so many bytes. The reference knows no bytes: what the engine gives up for lack of space is taken over, and
+    /// judged; and what it refuses for it is left out.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn of_capacity(
+        disk: Arc<dyn Disk>,
+        state_every: u64,
+        capacity: Option<u64>,
+    ) -> Result<Self, String> {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(BEGIN));
         let actor = actor("model");
         let options = InitOptions {
             segment_size: SEGMENT_SIZE,
-            capacity: None,
+            capacity,
             store: StoreId([7; 16]),
         };
         let store = Store::init(disk.clone(), clock.clone(), options, &actor)
@@ -118,6 +164,8 @@ impl Lockstep {
             versions: Pairs::default(),
             leased: Vec::new(),
             state_every,
+            capacity,
+            gave_way: 0,
         };
         lockstep.reopen(true, false)?;
         Ok(lockstep)
@@ -154,7 +202,11 @@ impl Lockstep {
             self.uncounted(*clean);
             self.leased.clear();
             self.reference.leases.clear();
+            let seq = self.store().state().seq;
             self.reopen(*clean, *from_start)?;
+            if self.capacity.is_some() {
+                self.follow_room(seq, step)?;
+            }
             let inos = &self.inos;
             self.reference
                 .reopened(&|ino| inos.theirs(ino).unwrap_or(ino));
@@ -166,6 +218,12 @@ impl Lockstep {
         drop(state);
         let theirs = self.engine().run(step);
         self.reference.times_differ = self.store().state().next_checkpoint != images;
+        if self.capacity.is_some() {
+            self.follow_room(seq, step)?;
+            if theirs.as_ref().is_err_and(|e| e.kind() == Kind::NoSpace) {
+                return Ok(Some("no-space"));
+            }
+        }
         let first = theirs.as_ref().ok().and_then(|ran| ran.first).unwrap_or(0);
         let ours = on_reference(&mut self.reference, step, first);
         match step {
@@ -218,22 +276,53 @@ impl Lockstep {
         }
     }
 
-    /// How much of history goes is the engine's affair; what goes with it is the reference's too.
-    fn follow_history(&mut self, before: Seq) -> Result<(), String> {
-        let mut released = 0;
+    /// The events behind a number, with theirs.
+    fn events_after(&self, before: Seq) -> Result<Vec<(Seq, Event)>, String> {
+        let mut found = Vec::new();
         let store = self.store();
         store.sync().map_err(|e| format!("sync: {e}"))?;
         let mut see = |_: &State, placed: &Placed<'_>| {
-            if let Event::HistoryReleased { before: first, .. } = placed.event
-                && placed.seq > before
-            {
-                released = released.max(*first);
+            if placed.seq > before && found.last().is_none_or(|(last, _)| *last < placed.seq) {
+                found.push((placed.seq, placed.event.clone()));
             }
         };
         fold_prefix(&store.journal().reader(), None, &mut see)
             .map_err(|e| format!("fold from the start: {e}"))?;
-        if released > 0 {
-            self.reference.release_history(released);
+        Ok(found)
+    }
+
+    /// How much of history goes is the engine's affair; what goes with it is the reference's too.
+    fn follow_history(&mut self, before: Seq) -> Result<(), String> {
+        for (_, event) in self.events_after(before)? {
+            if let Event::HistoryReleased { before: first, .. } = event {
+                self.reference.release_history(first);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a full store gave up for a step: history, and checkpoints in the order of the reference, but none for an administrative step.
+    fn follow_room(&mut self, before: Seq, step: &Step) -> Result<(), String> {
+        let events = self.events_after(before)?;
+        for (seq, event) in &events {
+            match event {
+                Event::HistoryReleased { before: first, .. } => {
+                    self.reference.release_history(*first);
+                }
+                Event::CheckpointGivenUp { checkpoint, cause } if *cause == GiveUp::Capacity => {
+                    let next = self.reference.next_to_give_way();
+                    if is_administrative(step) || next != Some(checkpoint.0) {
+                        return Err(format!(
+                            "checkpoint {checkpoint} gave way at {seq} to {step:?}; the next in order was {next:?}"
+                        ));
+                    }
+                    self.reference
+                        .give_way()
+                        .map_err(|e| format!("nothing gives way: {e}"))?;
+                    self.gave_way += 1;
+                }
+                _ => {}
+            }
         }
         Ok(())
     }

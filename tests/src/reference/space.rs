@@ -23,6 +23,14 @@ impl Reference {
     /// # Errors
     /// `no-space` where none is left.
     pub fn give_way(&mut self) -> Result<(), Refused> {
+        let next = self.next_to_give_way().ok_or("no-space")?;
+        self.drop_for_good(next);
+        Ok(())
+    }
+
+    /// The one that [`Reference::give_way`] takes.
+    #[must_use]
+    pub fn next_to_give_way(&self) -> Option<CheckpointNumber> {
         let keeps_nothing = |number: &CheckpointNumber| {
             let mut volumes = self.volumes.values();
             volumes.all(|v| !v.images.contains_key(number) || v.nodata.contains(number))
@@ -32,10 +40,7 @@ impl Reference {
             .iter()
             .filter(|(n, c)| c.removable && !c.held && !self.is_read(**n))
             .min_by_key(|(n, c)| (keeps_nothing(n), !c.name.starts_with("auto-before-"), **n));
-        let (next, _) = next.ok_or("no-space")?;
-        let next = *next;
-        self.drop_for_good(next);
-        Ok(())
+        next.map(|(number, _)| *number)
     }
 
     /// Says whether somebody reads an image of a checkpoint.
