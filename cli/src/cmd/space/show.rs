@@ -14,6 +14,9 @@ use strand_replay::space::{SpaceReport, report};
 /// Checkpoints that are listed for people; `--json` has them all.
 const SHOWN: usize = 12;
 
+/// From less recorded time, in ns, nothing is said about a day.
+const ENOUGH: u64 = 3_600_000_000_000;
+
 /// Runs it.
 pub(super) fn run(context: &mut Context) -> Outcome {
     let store = context.read()?;
@@ -47,11 +50,14 @@ pub(super) fn run(context: &mut Context) -> Outcome {
         ("made ahead", found.ahead, "for what is written next"),
     ] {
         let what = match label {
-            "events" => format!(
-                "the audit trail, {} a day; {} of it archived",
-                units::size(found.events_a_day),
-                units::size(found.archives)
-            ),
+            "events" => {
+                let a_day = match state.elapsed >= ENOUGH {
+                    true => format!(", {} a day", units::size(found.events_a_day)),
+                    false => String::new(),
+                };
+                let archived = units::size(found.archives);
+                format!("the audit trail{a_day}; {archived} of it archived")
+            }
             _ => what.to_owned(),
         };
         context
