@@ -11,6 +11,9 @@ mod rollback;
 mod space;
 mod undo;
 mod volumes;
+mod window;
+
+pub(crate) use window::in_reach;
 
 use crate::command::{Command, Request};
 use crate::event::{Actor, Event, Grade, MAX_TEXT};
@@ -52,6 +55,7 @@ pub fn decide(state: &State, request: &Request<'_>, views: &Views) -> Result<Vec
     let decided = quota::within(state, request, views, events.first(), decided)?;
     few_wait(state, &decided)?;
     damaged::refuse_bad(state, request, views, &decided)?;
+    window::goes_back_in_reach(state, &decided)?;
     in_use::refuse_busy(state, request, &decided)?;
     if decided.is_empty() {
         return Ok(decided); // nothing to do is nothing to record

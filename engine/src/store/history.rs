@@ -2,10 +2,11 @@
 
 use super::{Store, open::base_for};
 use crate::command::Command;
+use crate::decide::in_reach;
 use crate::error::Error;
 use crate::event::Source;
 use crate::fold::{decode, fold_from};
-use crate::ids::{EventTime, Seq, VolumeId};
+use crate::ids::{EventTime, Seq};
 use crate::refusal::{Kind, Refusal};
 use crate::state::{Fileset, State, What};
 use crate::views::{Views, without_orphans};
@@ -200,45 +201,6 @@ fn goes_back_to(state: &State, command: &Command) -> Option<Source> {
         }
         _ => None,
     }
-}
-
-/// Refuses a command whose view was prepared before the window moved past it: what only that view showed may be gone.
-pub(super) fn still_in_reach(state: &State, command: &Command) -> Result<(), Refusal> {
-    match goes_back_to(state, command) {
-        Some(Source::Position(volume, seq)) => in_reach(state, volume, seq),
-        _ => Ok(()),
-    }
-}
-
-/// Refuses positions of a volume before its history window, and names what is nearest to them.
-fn in_reach(state: &State, id: VolumeId, seq: Seq) -> Result<(), Refusal> {
-    let removed = || state.removed_volumes.get(&id);
-    let Some(volume) = state.volume(id).or_else(removed) else {
-        return Ok(());
-    };
-    // Before its creation there was no volume, whatever the window: that is told otherwise.
-    if seq >= volume.history || seq < volume.created {
-        return Ok(());
-    }
-    let name = &volume.name;
-    let checkpoints = volume.images.iter().filter(|(_, image)| !image.nodata);
-    let nearest = checkpoints
-        .filter_map(|(id, _)| state.checkpoints.get(id))
-        .min_by_key(|checkpoint| checkpoint.seq.abs_diff(seq))
-        .filter(|found| found.seq.abs_diff(seq) < volume.history.abs_diff(seq));
-    let next = match nearest {
-        Some(found) => format!(
-            "the nearest is {name}@{}, taken at seq {}; strand checkpoint list {name}",
-            found.name, found.seq
-        ),
-        None => format!("the nearest is {name}@seq:{}", volume.history),
-    };
-    Err(Refusal::new(
-        Kind::OutOfRange,
-        format!("{name} cannot be viewed at seq {seq} any more"),
-    )
-    .why(format!("its history begins at seq {}", volume.history))
-    .next(next))
 }
 
 fn reach(now: Seq) -> String {

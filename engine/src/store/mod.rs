@@ -436,9 +436,6 @@ impl Store {
         views: &Views,
         in_use: &InUse,
     ) -> Result<Done, Error> {
-        if !views.0.is_empty() {
-            history::still_in_reach(&inner.state, &command)?;
-        }
         let command = fitting::fitted(command, &self.journal);
         let needed = payload.len() as u64 + 8;
         let low = 4 * ROOM_REFRESH_BLOCKS + needed + 2 * self.reserve_blocks;
