@@ -16,6 +16,8 @@ use crate::segments::{self, DIR, Segments, State, path};
 
 /// Segments up to this size are filled with zeros when they are made.
 const SMALL_SEGMENT: u64 = 1 << 20;
+/// A segment made ahead takes no more than this part of what the disk has left: others need it, too.
+const PART_OF_DISK: u64 = 8;
 /// Between two pieces of zeros the thread pauses as long as the last one took, but no longer.
 const LONGEST_PAUSE: Duration = Duration::from_millis(5);
 /// Zeros are written in pieces of this size.
@@ -239,7 +241,7 @@ impl Segments {
     /// Waits for something to do; None when all is over. A segment to be made goes before zeros.
     fn next_work(&self) -> Option<Work> {
         loop {
-            let (archives, on_disk) = (self.shelf.totals().1, self.disk_room());
+            let (archives, on_disk) = (self.shelf.totals().1, self.disk_room() / PART_OF_DISK);
             let orders = self.ahead.orders();
             if orders.stop {
                 return None;
@@ -289,6 +291,16 @@ impl Segments {
             return failed(&error);
         }
         filled
+    }
+
+    /// Gives back what was made far ahead and never entered: the next opening wants one segment at most. Best effort.
+    pub(crate) fn trim(&self, head: u64) {
+        if !self.disk.background() {
+            return;
+        }
+        if let Err(error) = self.remove_after(head + 1) {
+            tracing::debug!(%error, "cannot remove the segments made ahead");
+        }
     }
 
     /// Ends the thread, if there is one.

@@ -396,19 +396,29 @@ impl Journal {
             Ticket(state.next - 1)
         };
         self.commit(placed)?;
-        let mut state = self.core.state();
-        if last_frame && !state.epoch_due {
+        if last_frame {
+            self.close_frame()?;
+        }
+        self.core.segments.join();
+        let head = self.core.state().segment;
+        self.core.segments.trim(head);
+        Ok(())
+    }
+
+    /// The last frame, if there is room for it.
+    fn close_frame(&self) -> Result<(), Error> {
+        {
+            let mut state = self.core.state();
+            if state.epoch_due {
+                return Ok(());
+            }
             match self.open_empty(&mut state, flags::CLOSE) {
-                Ok(()) => {
-                    drop(state);
-                    self.core.barrier.force(&*self.core)?;
-                }
-                Err(Error::NoSpace { .. }) => {}
+                Ok(()) => {}
+                Err(Error::NoSpace { .. }) => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
-        self.core.segments.join();
-        Ok(())
+        self.core.barrier.force(&*self.core)
     }
 
     /// Fails where a write or flush has failed: nothing is taken any more, and what was placed and not flushed is no truth.

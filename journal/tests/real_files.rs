@@ -178,6 +178,7 @@ fn segments_are_ready_before_large_writes_need_them_and_hold_no_zeros() {
     }
     assert_eq!(journal.zeros_written(), 0);
     journal.close().unwrap();
+    assert_eq!(spares(&journal), 1, "the others are given back");
 }
 
 #[test]
