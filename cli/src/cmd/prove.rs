@@ -237,13 +237,11 @@ fn print(context: &mut Context, report: &Report, useless: &[String]) -> Outcome 
         units::counted(t.segments, "segment"),
         taken
     ))?;
+    let blocks = units::blocks_size(t.payload_blocks + t.older);
     let data = if report.data {
-        format!("{} read and checked", units::blocks_size(t.payload_blocks))
+        format!("{blocks} read and checked")
     } else {
-        format!(
-            "{} not read: add --data",
-            units::blocks_size(t.payload_blocks)
-        )
+        format!("{blocks} not read: add --data")
     };
     context.out.line(format!("data      {data}"))?;
     context

@@ -1,4 +1,5 @@
-//! Every version that a tree maps is to be found: its space was not given back, and where it was moved, the copy is of that version.
+//! Every version that a tree maps is to be found: its space was not given back, and where it was moved, the copy is of that version. What lies before the
+//! horizon is read here too: the frames that wrote it have moved away.
 
 use super::report::{Finding, Findings, Report};
 use std::collections::BTreeMap;
@@ -27,8 +28,11 @@ pub(crate) fn check(
         |lies: &BlockAddr| beside || there.binary_search(&(lies.0 / per_segment)).is_ok();
     let mut lost = 0_u64;
     let mut first_lost = None;
+    let origin = store.journal().reader().origin();
+    let horizon = origin.segment * per_segment + u64::from(origin.block);
+    let (mut moved, mut older) = (0, 0);
     // By place, so that they are read in the order in which they lie.
-    let mut moved: BTreeMap<u64, (u64, u32)> = BTreeMap::new();
+    let mut apart: BTreeMap<u64, (u64, u32)> = BTreeMap::new();
     each_version(&roots, &mut || true, &mut |version| {
         let birth = version.addr();
         match state.places.find(birth).filter(is_there) {
@@ -36,10 +40,15 @@ pub(crate) fn check(
                 lost += 1;
                 first_lost = first_lost.or(Some(birth.0));
             }
-            Some(lies) if lies != birth => {
-                moved.insert(lies.0, (birth.0, version.crc()));
+            Some(lies) => {
+                let elsewhere = lies != birth;
+                if (elsewhere || lies.0 < horizon)
+                    && apart.insert(lies.0, (birth.0, version.crc())).is_none()
+                {
+                    moved += u64::from(elsewhere);
+                    older += u64::from(lies.0 < horizon);
+                }
             }
-            Some(_) => {}
         }
     });
     if let Some(birth) = first_lost {
@@ -50,26 +59,27 @@ pub(crate) fn check(
         );
         findings.push(Finding::damage("moved", what));
     }
-    report.totals.moved = moved.len() as u64;
+    (report.totals.moved, report.totals.older) = (moved, older);
     if data {
-        read(store, &moved, findings)?;
-        report.totals.bytes_read += moved.len() as u64 * BLOCK;
+        read(store, &apart, findings)?;
+        report.totals.bytes_read += apart.len() as u64 * BLOCK;
     }
     Ok(())
 }
 
 fn read(
     store: &Store,
-    moved: &BTreeMap<u64, (u64, u32)>,
+    apart: &BTreeMap<u64, (u64, u32)>,
     findings: &mut Findings,
 ) -> Result<(), Error> {
     let per_segment = u64::from(store.journal().blocks_per_segment());
     let mut bytes = [0; BLOCK_SIZE];
     let mut told = 0;
-    for (lies, (birth, crc)) in moved {
+    for (lies, (birth, crc)) in apart {
         let what = match store.journal().read_block(BlockAddr(*lies), &mut bytes) {
             Ok(()) if crc32fast::hash(&bytes) == *crc => continue,
-            Ok(()) => "is not a copy of the block it was moved for",
+            Ok(()) if birth != lies => "is not a copy of the block it was moved for",
+            Ok(()) => "is not what was written",
             // Moved on since.
             Err(strand_journal::Error::Gone { .. }) => continue,
             Err(error) => return Err(error.into()),
@@ -79,7 +89,7 @@ fn read(
             break;
         }
         let (segment, offset) = (lies / per_segment, lies % per_segment * BLOCK);
-        let what = format!("a moved block (born at address {birth}): {what}");
+        let what = format!("a block that was born at address {birth} {what}");
         findings.push(Finding::damage("moved", what).on_disk(segment, offset));
     }
     Ok(())

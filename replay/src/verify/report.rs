@@ -161,6 +161,8 @@ pub struct Totals {
     pub payload_blocks: u64,
     /// Payload blocks whose space was given back.
     pub given_back: u64,
+    /// Blocks that a tree shows and whose frames have moved away.
+    pub older: u64,
     /// Versions that a tree maps and that lie elsewhere than where they were written.
     pub moved: u64,
     /// Bytes of headers and payload that were read.

@@ -1,0 +1,105 @@
+//! Verification of a store whose old events moved away, and whose versions were moved.
+#![allow(clippy::unwrap_used)] // a test that cannot prepare its store fails
+
+#[allow(dead_code)] // shared with tests that use more of it
+mod common;
+
+use common::{Fixture, flip, segment_path};
+use std::sync::Arc;
+use strand_engine::{BLOCK, Ino, ReclaimOptions, VolumeId};
+use strand_journal::MemoryDisk;
+use strand_replay::verify::{Options, Report, verify};
+
+const ALL: Options = Options {
+    data: true,
+    anchor: None,
+    from_scratch: true,
+};
+
+fn report(f: &Fixture) -> Report {
+    verify(&f.store, &ALL, &|_| {}).unwrap()
+}
+
+/// A file of which the first blocks were written long ago.
+fn long_ago() -> (Fixture, VolumeId, Ino) {
+    let f = Fixture::on(Arc::new(MemoryDisk::new()), 64 << 10);
+    let v = f.volume("pg");
+    let file = f.file(v, "a");
+    f.write(v, file, 0, 8, 1);
+    for fill in 2..60 {
+        f.write(v, file, 8, 4, fill);
+    }
+    f.store.sync().unwrap();
+    (f, v, file)
+}
+
+/// Where the version of a block was born, and where it lies.
+fn lies(f: &Fixture, v: VolumeId, file: Ino, block: u64) -> (u64, u64) {
+    let state = f.store.state();
+    let place = strand_engine::Place { ino: file, block };
+    let birth = state.volume(v).unwrap().live.version(place).unwrap().addr();
+    (birth.0, state.places.find(birth).unwrap().0)
+}
+
+fn spoil(f: &Fixture, address: u64) {
+    let per_segment = u64::from(f.store.journal().blocks_per_segment());
+    let path = segment_path(address / per_segment);
+    flip(&*f.disk, &path, address % per_segment * BLOCK + 9);
+}
+
+#[test]
+fn what_lies_before_the_horizon_is_read_too() {
+    let (f, v, file) = long_ago();
+    let now = f.store.state().boundary;
+    let moved = f.store.move_archives(now, None).unwrap();
+    let sound = report(&f);
+    assert!(sound.ok(), "{:?}", sound.findings);
+    assert_eq!(sound.proved_from, moved.before);
+    assert!(sound.totals.older >= 8);
+    spoil(&f, lies(&f, v, file, 3).1);
+    let report = report(&f.reopen());
+    assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
+    assert_eq!(report.findings[0].check, "moved");
+}
+
+#[test]
+fn a_bad_copy_is_found_with_its_file_and_the_store_is_sound_without_what_was_given_back() {
+    let (f, v, file) = long_ago();
+    let now = ReclaimOptions {
+        now: true,
+        ..ReclaimOptions::default()
+    };
+    assert!(f.store.reclaim(&now).unwrap().segments > 0);
+    let sound = report(&f);
+    assert!(sound.ok(), "{:?}", sound.findings);
+    assert!(sound.totals.given_back > 0 && sound.totals.moved > 0);
+    let (birth, copy) = lies(&f, v, file, 3);
+    assert_ne!(birth, copy);
+    spoil(&f, copy);
+    let report = report(&f.reopen());
+    let payload = report.findings.iter().find(|f| f.check == "payload");
+    let payload = payload.unwrap();
+    assert_eq!(payload.file.as_deref(), Some("a"));
+    assert_eq!(payload.block, Some(3));
+    assert_eq!(payload.shown_by, ["pg"]);
+    assert_eq!(report.bad_versions[0].addr, birth);
+}
+
+#[test]
+fn what_a_tree_shows_and_is_not_there_is_damage() {
+    let (f, v, file) = long_ago();
+    let (birth, _) = lies(&f, v, file, 3);
+    let per_segment = f.store.journal().blocks_per_segment();
+    // Nobody may say so while it is alive: it is said all the same.
+    let first = birth / u64::from(per_segment) * u64::from(per_segment);
+    let command = strand_engine::Command::ReclaimSegments {
+        ranges: vec![(first, per_segment)],
+    };
+    let done = f
+        .store
+        .submit(&strand_engine::Actor::program(), command)
+        .unwrap();
+    f.store.commit(done.ticket).unwrap();
+    let report = report(&f);
+    assert!(report.findings.iter().any(|f| f.check == "moved"));
+}
