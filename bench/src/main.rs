@@ -16,6 +16,7 @@ mod large;
 mod live;
 mod memory;
 mod overwrites;
+mod reclaim;
 mod setting;
 mod sparse_disk;
 mod stores;
@@ -57,7 +58,7 @@ impl Group {
     }
 }
 
-const GROUPS: [Group; 10] = [
+const GROUPS: [Group; 11] = [
     Group {
         name: "commits",
         about: "durable commits, one writer and sixteen",
@@ -92,6 +93,12 @@ const GROUPS: [Group; 10] = [
         name: "bulk",
         about: "import, verify, export",
         measure: bulk::measure,
+        always: true,
+    },
+    Group {
+        name: "reclaim",
+        about: "space given back: marking, overwrites in a store that is full, removing a checkpoint",
+        measure: reclaim::measure,
         always: true,
     },
     Group {

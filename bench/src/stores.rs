@@ -38,14 +38,23 @@ fn clock() -> Arc<dyn Clock> {
 impl Bed {
     /// Makes a store.
     pub(crate) fn new(disk: Arc<dyn Disk>) -> Result<Self, Failure> {
+        Self::sized(disk, DEFAULT_SEGMENT_SIZE, None)
+    }
+
+    /// Makes a store of this segment size and capacity.
+    pub(crate) fn sized(
+        disk: Arc<dyn Disk>,
+        segment_size: u64,
+        capacity: Option<u64>,
+    ) -> Result<Self, Failure> {
         let actor = Actor {
             name: "bench".into(),
             pid: 1,
             ..Actor::program()
         };
         let options = InitOptions {
-            segment_size: DEFAULT_SEGMENT_SIZE,
-            capacity: None,
+            segment_size,
+            capacity,
             store: StoreId([7; 16]),
         };
         Store::init(disk.clone(), clock(), options, &actor)?.close()?;
