@@ -51,7 +51,7 @@ pub(crate) struct Defrag {
     /// The volume
     #[arg(value_name = "VOL")]
     pub(crate) volume: String,
-    /// A file of it [default: every file]
+    /// A file or directory of it [default: everything]
     #[arg(value_name = "PATH")]
     pub(crate) path: Option<OsString>,
     /// Copy so many bytes a second at most [default: as fast as it goes]

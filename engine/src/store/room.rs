@@ -2,6 +2,7 @@
 
 use super::Store;
 use crate::block::BLOCK;
+use crate::statefile;
 use strand_journal::{Access, SegmentState};
 
 impl Store {
@@ -25,7 +26,12 @@ impl Store {
         let space = self.journal.space();
         let by_disk = self.disk.free_bytes().unwrap_or(0) / space.segment_size;
         let by_capacity = space.capacity.map_or(u64::MAX, |capacity| {
-            let left = capacity.saturating_sub(space.archive_bytes);
+            let files = statefile::list(&*self.disk).unwrap_or_default();
+            let states = files
+                .iter()
+                .map(|(seq, _)| statefile::size(&*self.disk, *seq));
+            let besides = states.sum::<u64>().saturating_add(space.archive_bytes);
+            let left = capacity.saturating_sub(besides);
             (left / space.segment_size).saturating_sub(space.segments)
         });
         let per_segment = u64::from(self.journal.blocks_per_segment());

@@ -2,54 +2,49 @@
 
 use crate::args::space::Defrag as Args;
 use crate::cmd::job;
-use crate::context::{Context, volume};
+use crate::context::{Context, Opened, volume};
 use crate::error::{Outcome, refuse};
 use crate::output::units;
 use crate::tree::{self, Last};
 use serde_json::json;
-use strand_engine::{JobKind, Kind, Refusal};
+use strand_engine::{Fileset, Ino, JobKind, Kind, Refusal, Volume};
 use strand_serve::control::message::{Work, WorkDone};
+
+/// What was done, over all files.
+#[derive(Default)]
+struct Sum {
+    files: u64,
+    moved: u64,
+    bytes: u64,
+    cancelled: bool,
+}
 
 /// Runs it.
 pub(super) fn run(context: &mut Context, args: &Args) -> Outcome {
     let store = context.write()?;
     let state = store.state();
     let found = volume(&state, &args.volume)?;
-    let file = match &args.path {
-        Some(path) => Some(tree::find(&found.live, path, Last::Follow)?.0),
-        None => None,
-    };
-    let (id, rate) = (found.id, args.rate);
-    let (files, moved, bytes, cancelled) = match store.daemon() {
-        None => {
-            let done = job::here(&store, JobKind::Defrag, "defragmenting", |store| {
-                let now = store.clock().wall();
-                let job = store
-                    .jobs()
-                    .begin(JobKind::Defrag, args.volume.as_str(), now);
-                store.defrag(id, file, rate, job)
-            })?;
-            (done.files, done.moved, done.bytes, done.cancelled)
-        }
-        Some(daemon) => {
-            let work = Work::Defrag {
-                volume: id,
-                file,
-                rate,
-            };
-            let begun = daemon.start(work, None)?;
-            let (ended, done) = job::follow(daemon, begun, "defragmenting", true)?;
-            match job::outcome(&ended, done)? {
-                WorkDone::Defragged {
-                    files,
-                    moved,
-                    bytes,
-                    cancelled,
-                } => (files, moved, bytes, cancelled),
-                _ => return refuse(Refusal::new(Kind::Io, "the daemon did something else")),
-            }
+    // Everything is one piece of work; of a directory each file is one.
+    let files = match &args.path {
+        None => vec![None],
+        Some(path) => {
+            let (ino, _) = tree::find(&found.live, path, Last::Follow)?;
+            below(&found.live, ino).into_iter().map(Some).collect()
         }
     };
+    let mut sum = Sum::default();
+    for file in files {
+        one(&store, found, file, args.rate, &mut sum)?;
+        if sum.cancelled {
+            break;
+        }
+    }
+    let Sum {
+        files,
+        moved,
+        bytes,
+        cancelled,
+    } = sum;
     context.close(store)?;
     if context.out.json {
         return context.out.object(json!({
@@ -74,4 +69,66 @@ pub(super) fn run(context: &mut Context, args: &Args) -> Outcome {
         ),
         false => Ok(()),
     }
+}
+
+/// The file, or the regular files of the tree.
+fn below(tree: &Fileset, ino: Ino) -> Vec<Ino> {
+    let (mut files, mut stack) = (Vec::new(), vec![ino]);
+    while let Some(ino) = stack.pop() {
+        let Some(inode) = tree.inode(ino) else {
+            continue;
+        };
+        match inode.names() {
+            Some(names) => stack.extend(names.values()),
+            None if inode.file().is_some() => files.push(ino),
+            None => {}
+        }
+    }
+    // Two names may be one file.
+    files.sort_unstable();
+    files.dedup();
+    files
+}
+
+fn one(
+    store: &Opened,
+    volume: &Volume,
+    file: Option<Ino>,
+    rate: Option<u64>,
+    sum: &mut Sum,
+) -> Outcome {
+    let id = volume.id;
+    let (files, moved, bytes, cancelled) = match store.daemon() {
+        None => {
+            let done = job::here(store, JobKind::Defrag, "defragmenting", |store| {
+                let now = store.clock().wall();
+                let job = store.jobs().begin(JobKind::Defrag, &*volume.name, now);
+                store.defrag(id, file, rate, job)
+            })?;
+            (done.files, done.moved, done.bytes, done.cancelled)
+        }
+        Some(daemon) => {
+            let work = Work::Defrag {
+                volume: id,
+                file,
+                rate,
+            };
+            let begun = daemon.start(work, None)?;
+            let (ended, done) = job::follow(daemon, begun, "defragmenting", true)?;
+            match job::outcome(&ended, done)? {
+                WorkDone::Defragged {
+                    files,
+                    moved,
+                    bytes,
+                    cancelled,
+                } => (files, moved, bytes, cancelled),
+                _ => return refuse(Refusal::new(Kind::Io, "the daemon did something else")),
+            }
+        }
+    };
+    sum.files += files;
+    sum.moved += moved;
+    sum.bytes += bytes;
+    sum.cancelled |= cancelled;
+    Ok(())
 }
