@@ -139,7 +139,7 @@ impl Store {
             let (placed, bytes) = self.put_together(group)?;
             ticket = placed.or(ticket);
             done.bytes += bytes;
-            pace.wait(bytes, job);
+            pace.wait(bytes, &|| job.is_cancelled() || self.upkeep.is_urgent());
         }
         if let Some(ticket) = ticket {
             self.commit(ticket)?;

@@ -11,7 +11,7 @@ use crate::refusal::Kind;
 use crate::store::reclaim::ReclaimOptions;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use strand_journal::Access;
+use strand_journal::{Access, Error as JournalError};
 
 /// A command is tried so often: others may take the room that was made for it.
 const TRIES: usize = 4;
@@ -55,6 +55,15 @@ impl Upkeep {
             _one: one,
         }
     }
+}
+
+/// How a sweep ended.
+#[derive(Copy, Clone, Eq, PartialEq)]
+enum Swept {
+    /// What was dead is given back, as far as there was room for copies.
+    Done,
+    /// The disk has no room for what it takes to give anything back.
+    Stuck,
 }
 
 /// Held while room is made.
@@ -141,9 +150,8 @@ impl Store {
         enough: &dyn Fn(&Store) -> bool,
         job: &Job,
     ) -> Result<bool, Error> {
-        self.sweep_until(wanted, job)?;
-        if enough(self) {
-            return Ok(true);
+        if let Some(enough) = self.swept(wanted, enough, job)? {
+            return Ok(enough);
         }
         let steps = self.steps_of_history();
         for step in steps.chunks(steps.len().div_ceil(STEPS).max(1)) {
@@ -151,18 +159,16 @@ impl Store {
                 && self.release_history(*before)?.is_some()
             {
                 tracing::warn!(seq = before, "history before this is given up for space");
-                self.sweep_until(wanted, job)?;
-            }
-            if enough(self) {
-                return Ok(true);
+                if let Some(enough) = self.swept(wanted, enough, job)? {
+                    return Ok(enough);
+                }
             }
         }
         tracing::warn!("all history is given up for space");
         loop {
             self.release_all_history()?;
-            self.sweep_until(wanted, job)?;
-            if enough(self) {
-                return Ok(true);
+            if let Some(enough) = self.swept(wanted, enough, job)? {
+                return Ok(enough);
             }
             match self.submit(&Actor::program(), Command::GiveWay) {
                 Ok(done) => self.commit(done.ticket)?,
@@ -172,15 +178,37 @@ impl Store {
         }
     }
 
+    /// Sweeps; says whether that made room enough, and where not, whether to give up more (`None`): not for a job that was told to end, nor where the disk itself
+    /// has no room even to give something back. Whatever were given up then would free nothing.
+    fn swept(
+        &self,
+        wanted: u64,
+        enough: &dyn Fn(&Store) -> bool,
+        job: &Job,
+    ) -> Result<Option<bool>, Error> {
+        let swept = self.sweep_until(wanted, job)?;
+        if enough(self) {
+            return Ok(Some(true));
+        }
+        Ok((swept == Swept::Stuck || job.is_cancelled()).then_some(false))
+    }
+
     /// Gives back what is dead until so many blocks can be placed, as far as there is room for copies.
-    fn sweep_until(&self, wanted: u64, job: &Job) -> Result<(), Error> {
+    fn sweep_until(&self, wanted: u64, job: &Job) -> Result<Swept, Error> {
         let options = ReclaimOptions {
             free: Some(wanted.saturating_mul(BLOCK)),
             ..ReclaimOptions::default()
         };
         match self.reclaim_for(&options, true, job) {
-            Err(error) if error.kind() == Kind::NoSpace => Ok(()),
-            other => other.map(|_| ()),
+            Err(Error::Journal(JournalError::NoSpace {
+                source: Some(error),
+                ..
+            })) => {
+                tracing::warn!(%error, "the disk is full: nothing can be given back");
+                Ok(Swept::Stuck)
+            }
+            Err(error) if error.kind() == Kind::NoSpace => Ok(Swept::Done),
+            other => other.map(|_| Swept::Done),
         }
     }
 

@@ -233,17 +233,16 @@ impl Store {
     ) -> Result<Done, Error> {
         // Nothing gives way to what is no file system's call; a command is kept for a second try only where the first may find no room.
         let tight = self.upkeep.tight.load(Ordering::Relaxed);
-        if command.is_of_files() && (tight || matches!(command, Command::Preallocate { .. })) {
-            let blocks = match &command {
-                Command::Preallocate { length, .. } => length / crate::block::BLOCK,
-                _ => payload.len() as u64,
-            };
+        // A promise of room takes none: nothing gives way to it, whatever is asked for.
+        let promise = matches!(command, Command::Preallocate { .. });
+        if command.is_of_files() && tight && !promise {
+            let blocks = payload.len() as u64;
             return self.with_room(blocks, &mut || {
                 let mut inner = self.lock();
                 self.execute(&mut inner, actor, command.clone(), payload, views)
             });
         }
-        if tight && command.is_administrative() {
+        if promise || (tight && command.is_administrative()) {
             return self.with_dead_room(&mut || {
                 let mut inner = self.lock();
                 self.execute(&mut inner, actor, command.clone(), payload, views)

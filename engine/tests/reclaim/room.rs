@@ -1,7 +1,9 @@
 //! A store with a capacity: who gives way, in which order, and who never does.
 
 use super::town::{Town, me};
+use std::sync::Arc;
 use strand_engine::*;
+use strand_journal::FaultyDisk;
 
 const CAPACITY: u64 = 48 << 16;
 
@@ -113,5 +115,53 @@ fn where_nothing_may_give_way_a_write_is_refused_and_a_removal_helps() {
     town.remove("c2");
     town.rewrite().unwrap();
     town.check();
+    town.reopened().check();
+}
+
+#[test]
+fn for_a_promise_of_room_that_cannot_be_kept_nothing_is_given_up() {
+    let mut town = Town::new(Some(CAPACITY));
+    town.rewrite().unwrap();
+    town.try_checkpoint("passing", true).unwrap();
+    town.rewrite().unwrap();
+    for length in [1 << 20, 1 << 40, MAX_FILE_SIZE] {
+        let command = Command::Preallocate {
+            volume: town.volume,
+            ino: town.file,
+            offset: 0,
+            length,
+            keep_size: true,
+        };
+        if let Err(error) = town.store.run(&me(), command) {
+            assert_eq!(error.kind(), Kind::NoSpace);
+        }
+    }
+    assert_eq!(given_up(&town.store).0, Vec::new());
+    town.check();
+}
+
+#[test]
+fn on_a_disk_that_is_full_itself_nothing_is_given_up_in_vain() {
+    let disk = FaultyDisk::new(5);
+    let mut town = Town::on(Arc::new(disk.clone()), None).unwrap();
+    town.rewrite().unwrap();
+    town.try_checkpoint("passing", true).unwrap();
+    for _ in 0..4 {
+        town.rewrite().unwrap();
+    }
+    let paths = disk.paths();
+    let used = paths.iter().filter_map(|path| disk.file_bytes(path));
+    let used: usize = used.map(|bytes| bytes.len()).sum();
+    disk.limit_space(Some(used as u64));
+    let full = loop {
+        if let Err(error) = town.rewrite() {
+            break error;
+        }
+    };
+    assert_eq!(full.kind(), Kind::NoSpace);
+    assert_eq!(given_up(&town.store).0, Vec::new());
+    disk.limit_space(None);
+    town.check();
+    town.write(10);
     town.reopened().check();
 }

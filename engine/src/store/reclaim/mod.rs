@@ -23,8 +23,10 @@ use strand_journal::{Access, Error as JournalError, SegmentState};
 use sweep::Emptied;
 pub(super) use sweep::runs_of;
 
-/// So many segments are emptied together at most. Half a segment of copies ends it as well: space comes back soon where there is little.
+/// So many segments are emptied together at most, …
 const MOST_TOGETHER: usize = 32;
+/// … and so many blocks are copied (16 MiB), where there is room for that, or half a segment: space comes back soon where there is little.
+const COPIED_TOGETHER: u64 = 4096;
 
 /// What to give back.
 #[derive(Clone, Debug, Default)]
@@ -195,14 +197,15 @@ impl Store {
 
     /// How many of the next segments are emptied together.
     fn together(&self, next: &[Candidate]) -> usize {
-        // Small segments are not filled by few.
-        let room = self.journal.space().free_blocks / 2;
+        // Small segments are not filled by few, and many together need fewer flushes.
+        let room = self.journal.space().free_blocks / 4;
         let half = u64::from(self.journal.blocks_per_segment()) / 2;
-        let most = half.max(room.min(MAX_RELOCATED));
+        let most = half.max(room.min(COPIED_TOGETHER));
         let mut living = 0;
         let fit = next.iter().take(MOST_TOGETHER.min(MAX_RECLAIMED));
         let fit = fit.take_while(|c| {
-            living += c.living;
+            // An archive takes about a sixty-fourth of its segment.
+            living += c.living + half / 32;
             living <= most
         });
         fit.count().max(1)
@@ -283,14 +286,14 @@ impl Pace {
         }
     }
 
-    /// So many bytes more were copied: waits until they may have been.
-    pub(super) fn wait(&mut self, bytes: u64, job: &Job) {
+    /// So many bytes more were copied: waits until they may have been, or somebody is in a hurry.
+    pub(super) fn wait(&mut self, bytes: u64, hurry: &dyn Fn() -> bool) {
         /// A wait is cut into pieces, so that a job can be ended.
         const PIECE: Duration = Duration::from_millis(50);
         let Some(rate) = self.rate else { return };
         self.bytes += bytes;
         let due = Duration::from_secs_f64(self.bytes as f64 / rate as f64);
-        while !job.is_cancelled()
+        while !hurry()
             && let Some(left) = due.checked_sub(self.begun.elapsed())
         {
             std::thread::sleep(left.min(PIECE));

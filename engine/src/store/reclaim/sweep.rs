@@ -75,9 +75,24 @@ impl<'a> Sweep<'a> {
                     self.leave(number, format!("it cannot be archived: {error}"));
                     continue;
                 }
+                Err(error) if unreadable(&error) => {
+                    self.leave(number, format!("it cannot be read: {error}"));
+                    continue;
+                }
+                // What is empty by now can go all the same.
+                Err(error @ JournalError::NoSpace { .. }) => {
+                    self.full = Some(error.into());
+                    break;
+                }
                 Err(error) => return Err(error.into()),
             };
-            let found = self.survivors(number)?;
+            let found = match self.survivors(number) {
+                Err(Error::Journal(error)) if unreadable(&error) => {
+                    self.leave(number, format!("it cannot be read: {error}"));
+                    continue;
+                }
+                other => other?,
+            };
             if found.len() as u64 != candidate.living {
                 let why = format!(
                     "{} of {} living blocks are found in its frames",
@@ -148,11 +163,37 @@ impl<'a> Sweep<'a> {
         survivors: &[Survivor],
         emptied: &mut BTreeMap<u64, u64>,
     ) -> Result<(), Error> {
+        self.copy_groups(survivors, emptied)?;
+        self.flush()
+    }
+
+    fn copy_groups(
+        &mut self,
+        survivors: &[Survivor],
+        emptied: &mut BTreeMap<u64, u64>,
+    ) -> Result<(), Error> {
         let mut rest = survivors;
         while !rest.is_empty() && !self.job.is_cancelled() {
             let (group, left) = rest.split_at(rest.len().min(self.group()));
             rest = left;
-            let blocks = self.read(group)?;
+            let blocks = match self.read(group) {
+                // One after the other: the others are no worse for it.
+                Err(Error::Journal(error)) if unreadable(&error) && group.len() > 1 => {
+                    for one in group.chunks(1) {
+                        self.copy_groups(one, emptied)?;
+                    }
+                    continue;
+                }
+                Err(Error::Journal(error)) if unreadable(&error) => {
+                    let lies = group[0].lies;
+                    let segment = self.segment_of(lies);
+                    if emptied.remove(&segment).is_some() {
+                        self.leave(segment, format!("block {lies} cannot be read: {error}"));
+                    }
+                    continue;
+                }
+                other => other?,
+            };
             let mut sound = Vec::with_capacity(group.len());
             for (survivor, block) in group.iter().zip(blocks) {
                 let segment = self.segment_of(survivor.lies);
@@ -164,7 +205,7 @@ impl<'a> Sweep<'a> {
             }
             self.relocate(sound)?;
         }
-        self.flush()
+        Ok(())
     }
 
     /// How many versions the next record takes.
@@ -221,7 +262,9 @@ impl<'a> Sweep<'a> {
         if self.unflushed >= UNFLUSHED {
             self.flush()?;
         }
-        self.pace.wait(blocks.len() as u64 * BLOCK, self.job);
+        let (job, upkeep) = (self.job, &self.store.upkeep);
+        let hurry = || job.is_cancelled() || upkeep.is_urgent();
+        self.pace.wait(blocks.len() as u64 * BLOCK, &hurry);
         Ok(())
     }
 
@@ -242,6 +285,11 @@ impl<'a> Sweep<'a> {
             }
         }
     }
+}
+
+/// Whether the disk could not give what lies there. What it could not take is another matter.
+fn unreadable(error: &JournalError) -> bool {
+    matches!(error, JournalError::Io { action: "read", .. })
 }
 
 /// Runs of neighbours, in this order.
