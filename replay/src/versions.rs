@@ -142,7 +142,9 @@ impl<'a> History<'a> {
         );
         names
             || touch::is_volume_wide(event)
-            || event.file().is_some_and(|ino| Some(ino) == current || ino == self.ino)
+            || event
+                .file()
+                .is_some_and(|ino| Some(ino) == current || ino == self.ino)
     }
 
     /// The state is at a commit boundary: compares the file with the version before.

@@ -1,7 +1,6 @@
 //! Verification of a store whose old events moved away, and whose versions were moved.
 #![allow(clippy::unwrap_used)] // a test that cannot prepare its store fails
 
-#[allow(dead_code)] // shared with tests that use more of it
 mod common;
 
 use common::{Fixture, flip, segment_path};
