@@ -15,6 +15,7 @@ mod heap;
 mod large;
 mod live;
 mod memory;
+mod order;
 mod overwrites;
 mod reclaim;
 mod setting;
@@ -58,7 +59,7 @@ impl Group {
     }
 }
 
-const GROUPS: [Group; 11] = [
+const GROUPS: [Group; 12] = [
     Group {
         name: "commits",
         about: "durable commits, one writer and sixteen",
@@ -99,6 +100,12 @@ const GROUPS: [Group; 11] = [
         name: "reclaim",
         about: "space given back: marking, overwrites in a store that is full, removing a checkpoint",
         measure: reclaim::measure,
+        always: true,
+    },
+    Group {
+        name: "order",
+        about: "cold reads of a scattered file, and of one that was put in order",
+        measure: order::measure,
         always: true,
     },
     Group {
