@@ -451,6 +451,21 @@ impl Command {
         )
     }
 
+    /// Says whether it can put another tree, or other content, under those who have files open.
+    #[must_use]
+    pub fn swaps(&self) -> bool {
+        matches!(
+            self,
+            Command::Rollback { .. }
+                | Command::RollbackAll { .. }
+                | Command::RollbackFiles { .. }
+                | Command::Undo { .. }
+                | Command::Redo { .. }
+                | Command::CloneReset { .. }
+                | Command::VolumeRemove { .. }
+        )
+    }
+
     /// Says whether it is administrative: refusals of those are recorded, and they never cause a deletion.
     #[must_use]
     pub fn is_administrative(&self) -> bool {

@@ -15,7 +15,7 @@ pub(super) fn refuse_busy(
     decided: &[Event],
 ) -> Result<(), Refusal> {
     let in_use = request.in_use;
-    if swaps(&request.command) {
+    if request.command.swaps() {
         for (volume, what) in swapped(decided) {
             if what == Swapped::Removed {
                 stays(state, in_use, volume)?;
@@ -53,20 +53,6 @@ fn read(found: &Checkpoint, by: &str) -> Refusal {
     Refusal::new(Kind::Busy, format!("cannot give up {}", found.name))
         .why(format!("it is in use: {by}"))
         .next("end that first: strand umount DIR, or strand job list")
-}
-
-/// Commands that put another tree, or other content, under those who have files open.
-fn swaps(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::Rollback { .. }
-            | Command::RollbackAll { .. }
-            | Command::RollbackFiles { .. }
-            | Command::Undo { .. }
-            | Command::Redo { .. }
-            | Command::CloneReset { .. }
-            | Command::VolumeRemove { .. }
-    )
 }
 
 fn stays(state: &State, in_use: &InUse, id: VolumeId) -> Result<(), Refusal> {

@@ -1,7 +1,8 @@
 //! The other side: what a command says to the daemon that serves its store.
 
 use super::message::{
-    Carried, Job, Leased, MountPoint, Mounted, PROTOCOL, Payload, Reply, Request, Status, Work, WorkDone,
+    Carried, Job, Leased, MountPoint, Mounted, PROTOCOL, Payload, Reply, Request, Status, Work,
+    WorkDone,
 };
 use super::session::PROGRAM;
 use super::{socket, wire};

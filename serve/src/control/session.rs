@@ -14,7 +14,9 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
-use strand_engine::{Actor, BLOCK, Block, Command, Done, Error, Grade, Kind, Lease, Refusal, Source, Ticket};
+use strand_engine::{
+    Actor, BLOCK, Block, Command, Done, Error, Grade, Kind, Lease, Refusal, Source, Ticket,
+};
 use strand_journal::Slab;
 
 /// A client that says nothing for so long before its first request goes; a stranger also later.
@@ -161,7 +163,7 @@ impl Session {
             Request::Position => Reply::Durable(self.flushed()?),
             Request::Run { command, force } => {
                 let force = if force { Force::Yes } else { Force::No };
-                let swaps = crate::live::swaps(&command);
+                let swaps = command.swaps();
                 let done = live.run(actor, command, force)?;
                 if swaps {
                     self.seen = live.seen();
@@ -169,7 +171,7 @@ impl Session {
                 self.carried(done, true)?
             }
             Request::Submit { command, payload } => {
-                let swaps = crate::live::swaps(&command);
+                let swaps = command.swaps();
                 let done = self.submit(command, &payload)?;
                 if swaps {
                     self.seen = live.seen();
@@ -227,9 +229,7 @@ impl Session {
             Request::Mounts => Reply::Mounts(live.mounts().into_iter().map(mounted).collect()),
             Request::Status => Reply::Status(Box::new(status(&shared))),
             Request::Metrics => Reply::Text(metrics(&shared)),
-            Request::Start(work) => {
-                work::began(shared.works.begin(live, work, received.passed)?)
-            },
+            Request::Start(work) => work::began(shared.works.begin(live, work, received.passed)?),
             Request::Jobs => Reply::Jobs(work::jobs(live)),
             Request::WaitJob { id, at_most } => {
                 let at_most = Duration::from_millis(u64::from(at_most));

@@ -1,7 +1,7 @@
 //! Changes of files that come without a mount and without handles, from clients of the control socket: they name volumes and inodes that
 //! they have seen, and are refused where another tree was put there meanwhile.
 
-use super::{Force, Live, gated};
+use super::{Force, Live};
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
 use strand_engine::{
@@ -33,7 +33,7 @@ impl Live {
         command: Command,
         payload: &[Block],
     ) -> Result<Done, Error> {
-        if gated::swaps(&command) {
+        if command.swaps() {
             return self.run(actor, command, Force::No);
         }
         let store = self.store();

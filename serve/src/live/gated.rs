@@ -10,20 +10,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use strand_engine::{Actor, Command, Done, Error, Fileset, InUse, Source, Writer, swapped};
 
-/// Says whether a command can put another tree, or other content, under those who have files open.
-pub(crate) fn swaps(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::Rollback { .. }
-            | Command::RollbackAll { .. }
-            | Command::RollbackFiles { .. }
-            | Command::Undo { .. }
-            | Command::Redo { .. }
-            | Command::CloneReset { .. }
-            | Command::VolumeRemove { .. }
-    )
-}
-
 impl Live {
     /// As [`strand_engine::Store::run`], behind closed gates: no request of a mount or of a client is inside.
     pub(super) fn swap(

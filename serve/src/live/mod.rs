@@ -10,7 +10,6 @@ mod obstacles;
 use crate::core::Core;
 use crate::metrics::{Figures, Metrics, Op};
 pub use changes::Seen;
-pub(crate) use gated::swaps;
 use mounts::Mounts;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -161,7 +160,7 @@ impl Live {
     pub fn run(&self, actor: &Actor, command: Command, force: Force) -> Result<Done, Error> {
         let begun = Instant::now();
         self.hand_over(&command);
-        let outcome = if gated::swaps(&command) {
+        let outcome = if command.swaps() {
             self.swap(actor, command, force)
         } else {
             self.core
