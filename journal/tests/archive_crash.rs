@@ -272,6 +272,29 @@ fn what_moves_away_is_handed_over_first_and_the_store_begins_behind_it() {
 }
 
 #[test]
+fn nothing_waits_for_a_slow_copy() {
+    let (disk, _, place) = store();
+    let (journal, _) = reopen(&disk, Access::ReadWrite).unwrap();
+    let mut copied = 0;
+    // Whoever keeps the copies is slow, and others go on.
+    let mut slow = |_: &str, _: &[u8]| {
+        copied += 1;
+        for segment in sealed(&journal) {
+            journal.archive(segment).unwrap();
+            journal.release(segment).unwrap();
+        }
+        Ok(())
+    };
+    journal.copy_archives_before(&place, &mut slow).unwrap();
+    assert_eq!(copied, 4);
+    assert_eq!(journal.reader().origin().number, 1);
+    assert_eq!(
+        journal.move_archives_before(&place, None).unwrap().archives,
+        4
+    );
+}
+
+#[test]
 fn a_damaged_horizon_is_named() {
     let (disk, _, place) = store();
     let (journal, _) = reopen(&disk, Access::ReadWrite).unwrap();

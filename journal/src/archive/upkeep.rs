@@ -179,8 +179,27 @@ impl Journal {
         Ok(checked.map(|()| archived))
     }
 
+    /// Gives `copy` the name and the bytes of the archives of all segments between the store's horizon and the one that `place` names, also of
+    /// segments whose file is still there. However long a copy takes, nothing here waits for it but the caller. Nobody else may move archives meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::BadStart`] as [`Journal::move_archives_before`]; [`Error::Damaged`] where an archive is not good; [`Error::Io`] also where
+    /// `copy` fails. [`Error::NoSpace`], [`Error::ReadOnly`], [`Error::Poisoned`].
+    pub fn copy_archives_before(
+        &self,
+        place: &Start,
+        copy: &mut CopyArchive<'_>,
+    ) -> Result<(), Error> {
+        self.is_behind_horizon(place)?;
+        // What lies before the old horizon was copied then.
+        for segment in self.reader().origin().segment..place.segment {
+            self.copy_archive(segment, copy)?;
+        }
+        Ok(())
+    }
+
     /// Moves the archives of all segments before the one that `place` names out of the store. First `copy`, if there is one, gets
-    /// the name and the bytes of each, also of segments whose file is still there; then the store's horizon is set to `place`,
+    /// them, as [`Journal::copy_archives_before`] does; then the store's horizon is set to `place`,
     /// durably; then the archives are removed. From then on [`Reader::origin`](crate::Reader::origin) is `place`, and an opening
     /// without a start begins there: the caller keeps a base state for it. Segment files stay, for the blocks in them.
     ///
@@ -193,25 +212,15 @@ impl Journal {
         place: &Start,
         copy: Option<&mut CopyArchive<'_>>,
     ) -> Result<Moved, Error> {
-        let _alone = self.upkeep()?;
-        let reader = self.reader();
-        let segments = &self.core.segments;
-        if place.number < reader.origin().number || !reader.holds(place)? {
-            return Err(Error::BadStart {
-                segment: place.segment,
-                block: place.block,
-                reason: "it is no durable place behind the horizon".into(),
-            });
-        }
         if let Some(copy) = copy {
-            // What lies before the old horizon was copied then.
-            for segment in reader.origin().segment..place.segment {
-                self.copy_archive(segment, copy)?;
-            }
+            self.copy_archives_before(place, copy)?;
         }
+        let _alone = self.upkeep()?;
+        self.is_behind_horizon(place)?;
+        let segments = &self.core.segments;
         let doomed = segments.shelf.numbers().into_iter();
         let doomed = doomed.filter(|&number| number < place.segment);
-        if *place != reader.origin() {
+        if *place != segments.beginning() {
             horizon::write(&**self.disk(), self.core.layout.store, place)?;
             segments.set_beginning(*place);
         }
@@ -234,8 +243,20 @@ impl Journal {
         Ok(moved)
     }
 
+    fn is_behind_horizon(&self, place: &Start) -> Result<(), Error> {
+        let reader = self.reader();
+        if place.number < reader.origin().number || !reader.holds(place)? {
+            return Err(Error::BadStart {
+                segment: place.segment,
+                block: place.block,
+                reason: "it is no durable place behind the horizon".into(),
+            });
+        }
+        Ok(())
+    }
+
     fn copy_archive(&self, segment: u64, copy: &mut CopyArchive<'_>) -> Result<(), Error> {
-        self.archive_sealed(segment)?;
+        self.archive(segment)?;
         let path = path(segment);
         // A checked archive is not larger than its segment.
         let limit = self.core.layout.segment_size.saturating_mul(2);
