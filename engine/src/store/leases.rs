@@ -1,6 +1,7 @@
 //! Leases: who reads a view, so that nothing it stands on is given up or given back meanwhile.
 
 use super::Store;
+use crate::decide::in_reach;
 use crate::error::Error;
 use crate::event::Source;
 use crate::in_use::InUse;
@@ -111,6 +112,26 @@ impl Store {
         time: Option<Duration>,
     ) -> Lease {
         self.hold(source, root, Some(by), time)
+    }
+
+    /// A view for whoever wants its files, and a lease that holds it from the start: what was seen before there was a lease may be gone.
+    ///
+    /// # Errors
+    /// As [`Store::view_with_data`].
+    pub fn leased_view(
+        &self,
+        source: Source,
+        by: String,
+        time: Option<Duration>,
+    ) -> Result<(Fileset, Lease), Error> {
+        let tree = self.view_with_data(source)?;
+        let lease = self.lease(source, tree.clone(), by, time);
+        // Where it can still be viewed, whoever swept meanwhile left it alone; from now on the lease holds it.
+        match source {
+            Source::Position(volume, seq) => in_reach(&self.state(), volume, seq)?,
+            Source::Live(_) | Source::Checkpoint(..) => drop(self.view(source)?),
+        }
+        Ok((tree, lease))
     }
 
     /// Keeps what a view shows readable until the lease is dropped, without standing in the way of anybody who removes it.

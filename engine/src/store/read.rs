@@ -135,20 +135,26 @@ impl Store {
     }
 
     /// Reads a version where it lies now.
-    pub(super) fn read_version(
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub fn read_version(
         &self,
         version: BlockRef,
         bytes: &mut [u8; BLOCK_SIZE],
     ) -> Result<(), Error> {
-        let mut before = None;
+        let (mut before, mut asked) = (None, None);
         loop {
             let lies = self.present.see().find(version.addr());
-            // Where nothing is, it is somewhere else by now, or nowhere.
+            // Where nothing is, it is somewhere else by now, or nowhere. The writer is asked once for each place: it may be ever further on, and still not
+            // have the version; and another reader may have followed it here meanwhile.
             let Some(lies) = lies.filter(|lies| before != Some(*lies)) else {
-                if self.look_again() {
-                    continue;
+                if asked == Some(lies) {
+                    return Err(given_back().into());
                 }
-                return Err(given_back().into());
+                asked = Some(lies);
+                self.look_again();
+                continue;
             };
             match self.journal.read_block(lies, bytes) {
                 Err(JournalError::Gone { .. }) => before = Some(lies),

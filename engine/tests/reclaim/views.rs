@@ -149,3 +149,55 @@ fn a_reader_beside_the_writer_follows_what_was_moved() {
     assert_eq!(shown(&deaf).map(drop).unwrap_err().kind(), Kind::Stale);
     assert!(shown(&following).unwrap() == expected);
 }
+
+#[test]
+fn a_version_that_was_given_back_is_not_looked_for_for_ever() {
+    let mut town = Town::new(None);
+    let early = town.write(200);
+    town.write(200);
+    town.store.write_state_file().unwrap();
+    let (disk, clock) = (town.disk.clone(), town.clock.clone());
+    let until = town.store.journal().durable();
+    let beside = Store::open_beside(disk, clock, OpenOptions::read_only(), &until).unwrap();
+    // Not of the reader: it would have the files open, and read on.
+    let source = Source::Position(town.volume, early);
+    let view = town.store.view(source).unwrap();
+    assert!(town.reclaim().segments > 5);
+    // A writer that is further on whenever it is asked.
+    let asked = Arc::new(Mutex::new(0));
+    let count = asked.clone();
+    let mut further = Vec::new();
+    for _ in 0..40 {
+        town.write(1);
+        further.push(town.store.journal().durable());
+    }
+    beside.ask_the_writer(move || {
+        let mut asked = count.lock().unwrap();
+        *asked += 1;
+        further.get(*asked - 1).copied()
+    });
+    let refused = Town::shown(&beside, &view).map(drop);
+    assert_eq!(refused.unwrap_err().kind(), Kind::Stale);
+    assert!(*asked.lock().unwrap() < 10, "it was asked again and again");
+}
+
+#[test]
+fn a_leased_view_reads_on_and_none_is_given_of_what_is_gone() {
+    let mut town = Town::new(None);
+    let early = town.write(100);
+    let late = town.write(200);
+    let expected = Town::expected(&town.content);
+    let source = Source::Position(town.volume, late);
+    let leased = town.store.leased_view(source, "a mount".into(), None);
+    let (view, lease) = leased.unwrap();
+    let held = town.store.leases();
+    assert_eq!((held.len(), &*held[0].by), (1, "a mount"));
+    town.write(300);
+    town.reclaim();
+    assert!(Town::shown(&town.store, &view).unwrap() == expected);
+    town.store.still_leased(&lease).unwrap();
+    let source = Source::Position(town.volume, early);
+    let refused = town.store.leased_view(source, "late".into(), None);
+    assert_eq!(refused.unwrap_err().kind(), Kind::OutOfRange);
+    assert_eq!(town.store.leases().len(), 1);
+}
