@@ -168,6 +168,83 @@ fn what_later_events_go_back_to_stays() {
 }
 
 #[test]
+fn a_copy_that_fails_gives_nothing_up() {
+    let town = Town::new();
+    let early = town.write(20);
+    town.write(300);
+    let before = town.store.state().boundary;
+    let mut full = |_: &str, _: &[u8]| Err(std::io::ErrorKind::StorageFull.into());
+    let failed = town.store.move_archives(before, Some(&mut full));
+    failed.unwrap_err();
+    assert_eq!(town.store.state().boundary, before, "nothing was recorded");
+    assert_eq!(town.store.journal().reader().origin().number, 1);
+    let source = Source::Position(town.volume, early);
+    town.store.view(source).unwrap();
+    town.reopened();
+}
+
+#[test]
+fn state_files_written_and_removed_while_archives_are_copied_leave_the_base() {
+    let town = Town::new();
+    let middle = town.write(200);
+    town.write(100);
+    let target = middle - 100;
+    let mut copied = 0;
+    let mut slow = |_: &str, _: &[u8]| {
+        copied += 1;
+        town.write(30);
+        town.store.write_state_file().unwrap();
+        if copied == 3 {
+            // It goes back to what is about to move away.
+            let command = Command::Rollback {
+                volume: town.volume,
+                source: Source::Position(town.volume, target),
+                only: false,
+            };
+            town.store.run(&me(), command).unwrap();
+        }
+        let another = town.store.move_archives(1, None).unwrap_err();
+        assert_eq!(another.kind(), Kind::Busy);
+        let reclaim = ReclaimOptions::default();
+        town.store.reclaim(&reclaim).unwrap();
+        Ok(())
+    };
+    let moved = town.store.move_archives(middle, Some(&mut slow)).unwrap();
+    assert!(copied > 3);
+    assert!(moved.before > 1 && moved.before <= target + 1, "{moved:?}");
+    let town = town.reopened();
+    for _ in 0..3 {
+        town.write(30);
+        town.store.write_state_file().unwrap();
+    }
+    town.reopened();
+}
+
+#[test]
+fn state_files_of_another_thread_leave_the_base() {
+    let town = Town::new();
+    town.write(100);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                town.write(2);
+                town.store.write_state_file().unwrap();
+            }
+        });
+        for _ in 0..20 {
+            town.write(20);
+            let before = town.store.state().boundary;
+            town.store.move_archives(before, None).unwrap();
+            town.store.beginning().unwrap();
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        writer.join().unwrap();
+    });
+    town.reopened();
+}
+
+#[test]
 fn a_missing_base_is_told() {
     let town = Town::new();
     town.write(300);
@@ -210,14 +287,20 @@ fn archived_events_are_let_go_beyond_the_audit_horizon() {
         keep: Some(all / 2),
     };
     town.store.run(&me(), command).unwrap();
-    // The history window holds them all.
+    // The history window holds them all, …
     assert_eq!(town.store.trim_archives().unwrap().archives, 0);
-    let before = town.store.state().boundary;
-    let done = town
-        .store
-        .submit(&Actor::program(), Command::ReleaseHistory { before })
-        .unwrap();
-    town.store.commit(done.ticket).unwrap();
+    // … or all but a part of the first.
+    let release = |before| {
+        let command = Command::ReleaseHistory { before };
+        let done = town.store.submit(&Actor::program(), command).unwrap();
+        town.store.commit(done.ticket).unwrap();
+    };
+    release(town.store.journal().reader().frame_at(2, 0).unwrap().first - 1);
+    let recorded = town.store.state().boundary;
+    assert_eq!(town.store.trim_archives().unwrap().archives, 0);
+    assert_eq!(town.store.state().boundary, recorded);
+    assert_eq!(town.store.journal().reader().origin().number, 1);
+    release(town.store.state().boundary);
     let moved = town.store.trim_archives().unwrap();
     assert!(moved.archives > 0);
     assert!(bytes(&town.store) <= all / 2);

@@ -9,7 +9,7 @@ use crate::ids::Seq;
 use crate::owner::settle;
 use crate::statefile;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use strand_journal::{Access, Disk, Journal, Start};
 
@@ -26,6 +26,29 @@ pub(super) struct StateFiles {
     journal_bytes: AtomicU64,
     wanted: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Held by whoever writes state files or removes them.
+    files: Arc<Mutex<()>>,
+    /// Held by whoever moves archives away.
+    pub(super) moving: Moving,
+}
+
+/// What is known between two movements of archives.
+#[derive(Debug, Default)]
+pub(super) struct Moving {
+    one: Mutex<()>,
+    /// With this beginning of the oldest window and so many bytes of archives none could go.
+    pub(super) in_vain: Mutex<Option<(Seq, u64)>>,
+}
+
+impl Moving {
+    /// For whoever moves archives; `None` where somebody does.
+    pub(super) fn begin(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.one.try_lock() {
+            Ok(one) => Some(one),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
 }
 
 impl StateFiles {
@@ -54,7 +77,14 @@ impl StateFiles {
             journal_bytes: AtomicU64::new(journal_bytes),
             wanted: AtomicBool::new(false),
             thread: Mutex::new(None),
+            files: Arc::default(),
+            moving: Moving::default(),
         }
+    }
+
+    /// While this is held, nobody writes or removes state files. Not to be held where something is committed: that may write one.
+    pub(super) fn alone(&self) -> MutexGuard<'_, ()> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn last(&self) -> Seq {
@@ -114,9 +144,13 @@ impl StateFiles {
         let frozen = store.freeze();
         self.note(frozen.state.seq, journal_bytes(&store.journal));
         let (journal, disk, size) = (store.journal.clone(), store.disk.clone(), self.size.clone());
-        let write = move || match frozen.write(&journal, &*disk) {
-            Ok(bytes) => size.store(bytes, Ordering::Relaxed),
-            Err(error) => tracing::warn!(%error, "no state file was written"),
+        let files = self.files.clone();
+        let write = move || {
+            let _alone = files.lock().unwrap_or_else(PoisonError::into_inner);
+            match frozen.write(&journal, &*disk) {
+                Ok(bytes) => size.store(bytes, Ordering::Relaxed),
+                Err(error) => tracing::warn!(%error, "no state file was written"),
+            }
         };
         match std::thread::Builder::new()
             .name("state-file".into())
@@ -156,6 +190,7 @@ pub(super) struct Frozen {
 }
 
 impl Frozen {
+    /// Where nobody else writes or removes state files.
     fn write(
         &self,
         journal: &strand_journal::Journal,
@@ -208,7 +243,9 @@ impl Store {
     pub fn write_state_file(&self) -> Result<Seq, Error> {
         self.record_digest()?;
         let frozen = self.freeze();
+        let alone = self.state_files.alone();
         let bytes = frozen.write(&self.journal, &*self.disk)?;
+        drop(alone);
         self.state_files.size.store(bytes, Ordering::Relaxed);
         let seq = frozen.state.seq;
         self.state_files.note(seq, journal_bytes(&self.journal));

@@ -10,6 +10,7 @@ use crate::ids::Seq;
 use crate::refusal::{Kind, Refusal};
 use crate::state::State;
 use crate::statefile;
+use std::sync::PoisonError;
 use strand_journal::{CopyArchive, Disk, SegmentState, Start, StoreId};
 
 /// What moved away.
@@ -62,7 +63,8 @@ impl Store {
     /// No view of the live volumes reaches back before it then. Where later events go back to an earlier position, less is moved: what it gives says how much.
     ///
     /// # Errors
-    /// [`Kind::OutOfRange`] for a number that is not reached; [`Error::Journal`] where `copy` or the disk fails: nothing is lost, and it may be tried again.
+    /// [`Kind::OutOfRange`] for a number that is not reached; [`Kind::Busy`] where archives are being moved already; [`Error::Journal`] where `copy` or
+    /// the disk fails: nothing is lost, and it may be tried again. Where `copy` fails, no history was given up.
     pub fn move_archives(
         &self,
         before: Seq,
@@ -76,26 +78,57 @@ impl Store {
                     .into(),
             );
         }
-        self.sync()?;
-        let origin = self.journal.reader().origin();
-        let Some(place) = self.base_place(before)? else {
-            return Ok(MovedArchives {
-                before: origin.number,
-                ..MovedArchives::default()
-            });
+        let Some(_one) = self.state_files.moving.begin() else {
+            return Err(Refusal::new(
+                Kind::Busy,
+                "events are being moved out of the store already",
+            )
+            .next("strand job list")
+            .into());
         };
-        let own = Actor::program();
-        let released = self.submit(
-            &own,
-            Command::ReleaseHistory {
-                before: place.number,
+        self.sync()?;
+        let seen = self.journal.position();
+        match self.base_place(before)? {
+            Some(place) => self.move_before(place, &seen, copy),
+            None => Ok(self.nothing_moved()),
+        }
+    }
+
+    fn nothing_moved(&self) -> MovedArchives {
+        MovedArchives {
+            before: self.journal.reader().origin().number,
+            ..MovedArchives::default()
+        }
+    }
+
+    /// Moves archives away, up to a place that no event before `seen` reaches back behind.
+    fn move_before(
+        &self,
+        place: Start,
+        seen: &Start,
+        copy: Option<&mut CopyArchive<'_>>,
+    ) -> Result<MovedArchives, Error> {
+        // Before anything is given up: whoever takes the copies may fail, or take long.
+        if let Some(copy) = copy {
+            self.journal.copy_archives_before(&place, copy)?;
+        }
+        self.release_history(place.number)?;
+        // From now on nothing goes back to before that; meanwhile something may have.
+        let place = match self.reaches_back(seen, place.number)? {
+            None => place,
+            Some(seq) => match self.base_place(seq + 1)? {
+                Some(earlier) => earlier,
+                None => return Ok(self.nothing_moved()),
             },
-        )?;
-        self.commit(released.ticket)?;
+        };
         let base = self.state_at(place.number - 1)?;
+        let alone = self.state_files.alone();
         statefile::write(&*self.disk, &base, &place, self.journal.store())?;
         drop(base);
-        let moved = self.journal.move_archives_before(&place, copy)?;
+        // The store begins with what can be read, or not there.
+        beginning(&*self.disk, self.journal.store(), place)?;
+        let moved = self.journal.move_archives_before(&place, None)?;
+        drop(alone);
         self.tell_horizon()?;
         Ok(MovedArchives {
             before: place.number,
@@ -135,6 +168,11 @@ impl Store {
         if bytes <= keep {
             return Ok(MovedArchives::default());
         }
+        // Somebody moves them away already, perhaps slowly.
+        let Some(_one) = self.state_files.moving.begin() else {
+            return Ok(MovedArchives::default());
+        };
+        let all = bytes;
         let mut first = None;
         for segment in segments {
             let archived = segment.state == SegmentState::Archived || segment.archive_bytes > 0;
@@ -147,11 +185,44 @@ impl Store {
         let Some(first) = first else {
             return Ok(MovedArchives::default());
         };
-        let before = self.journal.reader().frame_at(first, 0)?.first;
-        match window.unwrap_or(before).min(before) {
-            0 => Ok(MovedArchives::default()),
-            before => self.move_archives(before, None),
+        let reader = self.journal.reader();
+        let before = reader.frame_at(first, 0)?.first;
+        let before = window.unwrap_or(before).min(before);
+        match self.place_to_trim(before, first, all)? {
+            Some((place, seen)) => self.move_before(place, &seen, None),
+            None => Ok(MovedArchives::default()),
         }
+    }
+
+    /// Where the store is to begin, so that archives of events before `before`, which is no later than segment `first`, can go; and the journal's end then.
+    /// `None` where none can: that is told cheaply, for it is asked all the time. `bytes` are those of all archives.
+    fn place_to_trim(
+        &self,
+        before: Seq,
+        first: u64,
+        bytes: u64,
+    ) -> Result<Option<(Start, Start)>, Error> {
+        let reader = self.journal.reader();
+        let origin = reader.origin();
+        // A whole segment has to lie before it.
+        if first <= origin.segment || reader.frame_at(origin.segment + 1, 0)?.first > before {
+            return Ok(None);
+        }
+        let in_vain = || {
+            let known = self.state_files.moving.in_vain.lock();
+            known.unwrap_or_else(PoisonError::into_inner)
+        };
+        if *in_vain() == Some((before, bytes)) {
+            return Ok(None);
+        }
+        self.sync()?;
+        let seen = self.journal.position();
+        let place = self.base_place(before)?;
+        let place = place.filter(|place| place.segment > origin.segment);
+        if place.is_none() {
+            *in_vain() = Some((before, bytes));
+        }
+        Ok(place.map(|place| (place, seen)))
     }
 
     /// The last place before an event that a base state can stand for: nothing behind it goes back to anything before it. `None` where that is
@@ -176,7 +247,7 @@ impl Store {
             if place.number <= origin.number {
                 return Ok(None);
             }
-            match self.reaches_back(&place)? {
+            match self.reaches_back(&place, place.number)? {
                 // The state just after that event is what is gone back to: the base must not be later.
                 Some(seq) => before = seq + 1,
                 None => return Ok(Some(place)),
@@ -184,8 +255,8 @@ impl Store {
         }
     }
 
-    /// The earliest position before a place that an event behind it goes back to.
-    fn reaches_back(&self, place: &Start) -> Result<Option<Seq>, Error> {
+    /// The earliest position before an event that an event at or behind a place goes back to.
+    fn reaches_back(&self, place: &Start, before: Seq) -> Result<Option<Seq>, Error> {
         let mut earliest = None;
         for frame in self.journal.reader().frames(*place) {
             let frame = frame?;
@@ -193,7 +264,7 @@ impl Store {
                 let entry = entry.map_err(|e| Damage::new(e.to_string()).at(frame.first))?;
                 let mut source = |source: &Source| {
                     if let Source::Position(_, seq) = source
-                        && *seq + 1 < place.number
+                        && *seq + 1 < before
                     {
                         earliest = Some(earliest.map_or(*seq, |known: Seq| known.min(*seq)));
                     }
