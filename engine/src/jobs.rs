@@ -104,6 +104,8 @@ struct Shared {
 struct List {
     last: u64,
     jobs: VecDeque<Arc<Entry>>,
+    /// How many want that nothing begins any more.
+    ending: usize,
 }
 
 #[derive(Debug)]
@@ -148,6 +150,16 @@ pub struct Job {
     jobs: Jobs,
 }
 
+/// While it lives, every job is told to end as soon as it begins.
+#[derive(Debug)]
+pub struct Ending(Jobs);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.list_locked().ending -= 1;
+    }
+}
+
 impl Jobs {
     fn list_locked(&self) -> MutexGuard<'_, List> {
         self.0.list.lock().unwrap_or_else(PoisonError::into_inner)
@@ -165,7 +177,7 @@ impl Jobs {
             started: now,
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
-            cancel: AtomicBool::new(false),
+            cancel: AtomicBool::new(list.ending > 0),
             end: Mutex::new(None),
         });
         list.jobs.push_back(entry.clone());
@@ -210,6 +222,14 @@ impl Jobs {
         for job in &self.list_locked().jobs {
             job.cancel.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Tells all jobs to end, and those that begin while what it gives lives: for whoever waits until they have.
+    #[must_use]
+    pub fn end(&self) -> Ending {
+        self.list_locked().ending += 1;
+        self.cancel_all();
+        Ending(self.clone())
     }
 
     /// Waits until a job has ended, so long at most; gives how it stands then. `None` where there is none of that number.
@@ -307,6 +327,19 @@ mod tests {
         assert_eq!(ended.state, JobState::Cancelled);
         worker.join().unwrap();
         assert!(jobs.wait(99, Duration::ZERO).is_none() && jobs.cancel(99).is_none());
+    }
+
+    #[test]
+    fn at_the_end_what_works_and_what_begins_is_told_to_end() {
+        let jobs = Jobs::default();
+        let working = jobs.begin(JobKind::Reclaim, "the store", 0);
+        let (ending, another) = (jobs.end(), jobs.end());
+        assert!(working.is_cancelled());
+        assert!(jobs.begin(JobKind::Reclaim, "late", 0).is_cancelled());
+        drop(ending);
+        assert!(jobs.begin(JobKind::Reclaim, "later", 0).is_cancelled());
+        drop(another);
+        assert!(!jobs.begin(JobKind::Reclaim, "afterwards", 0).is_cancelled());
     }
 
     #[test]

@@ -32,9 +32,10 @@ impl Housekeeper {
 
 impl Drop for Housekeeper {
     fn drop(&mut self) {
-        // What is half done goes on when the store is opened again.
-        self.store.jobs().cancel_all();
+        // What is half done goes on when the store is opened again. A look may be just about to begin: its job is told to end, too.
+        let ending = self.store.jobs().end();
         drop(self.ticker.take());
+        drop(ending); // the close may find something to do
     }
 }
 
