@@ -30,6 +30,9 @@ const NEAR: u64 = 4 << 20;
 /// So many blocks ahead of it the disk should know (2 MiB).
 const READY: u64 = 512;
 
+/// A live file is read so often again where what was read has gone meanwhile.
+const READ_AGAIN: u32 = 3;
+
 thread_local! {
     /// What a thread reads into: the kernel asks for at most 1 MiB at once.
     static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -210,15 +213,20 @@ impl Mounted {
         bytes: &mut Vec<u8>,
     ) -> Answer<usize> {
         let handle = self.handle(handle)?;
-        let tree = self.tree(handle.view)?;
         if bytes.len() < size {
             bytes.resize(size, 0);
         }
-        let got = self
-            .core
-            .store
-            .read(&tree, handle.ino, offset, &mut bytes[..size])
-            .map_err(|e| stale_errno(&e))?;
+        let live = handle.view == OWN && matches!(self.base, Base::Live { .. });
+        let mut again = if live { READ_AGAIN } else { 0 };
+        let (tree, got) = loop {
+            let tree = self.tree(handle.view)?;
+            let buf = &mut bytes[..size];
+            match self.core.store.read(&tree, handle.ino, offset, buf) {
+                // What was overwritten meanwhile may be given back already: there are newer bytes.
+                Err(error) if again > 0 && error.kind() == Kind::Stale => again -= 1,
+                read => break (tree, read.map_err(|e| stale_errno(&e))?),
+            }
+        };
         self.core.metrics.read(got as u64);
         self.read_ahead(&handle, &tree, offset, got as u64);
         Ok(got)

@@ -146,10 +146,10 @@ impl Mounted {
                 gate: core.gate(volume),
             },
             frozen => {
-                let tree = core.store.view_with_data(frozen)?;
+                let (tree, lease) = core.store.leased_view(frozen, by, None)?;
                 Base::Frozen {
                     volume: frozen.volume(),
-                    _lease: core.store.lease(frozen, tree.clone(), by, None),
+                    _lease: lease,
                     tree,
                 }
             }
