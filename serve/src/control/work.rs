@@ -213,7 +213,10 @@ fn carry_out(
                 let none = Refusal::new(Kind::Invalid, "no directory came with the request");
                 return failed(none.into());
             };
-            let mut keep = |name: &str, bytes: &[u8]| keep_archive(dir.as_fd(), name, bytes);
+            let mut keep = |name: &str, bytes: &[u8]| match job.is_cancelled() {
+                true => Err(std::io::Error::other("the job was told to end")),
+                false => keep_archive(dir.as_fd(), name, bytes),
+            };
             match store.move_archives(before, Some(&mut keep)) {
                 Ok(moved) => WorkDone::Moved {
                     before: moved.before,
@@ -221,7 +224,9 @@ fn carry_out(
                     bytes: moved.bytes,
                 },
                 Err(error) => {
-                    job.end(strand_engine::jobs::JobState::Failed(error.to_string()));
+                    if !job.is_cancelled() {
+                        job.end(strand_engine::jobs::JobState::Failed(error.to_string()));
+                    }
                     failed(error)
                 }
             }
