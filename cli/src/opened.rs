@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strand_engine::{
     Actor, Block, Command, Done, Durable, Error, Ino, Placed, Source, State, Store, Ticket,
@@ -17,7 +18,7 @@ const LEASE: Duration = Duration::from_secs(3600);
 /// An open store. However a command ends, it ends in good order: a refusal is recorded by that too.
 pub(crate) struct Opened {
     store: Option<Store>,
-    served: Option<Client>,
+    served: Option<Arc<Client>>,
     /// The command is there to change something.
     changing: bool,
 }
@@ -71,6 +72,10 @@ impl Opened {
 
     /// A store beside its daemon.
     pub(crate) fn beside(store: Store, daemon: Client, changing: bool) -> Self {
+        let daemon = Arc::new(daemon);
+        let asked = daemon.clone();
+        // What the daemon has moved meanwhile is read where it lies now.
+        store.ask_the_writer(move || asked.position().ok());
         Self {
             store: Some(store),
             served: Some(daemon),
@@ -81,7 +86,7 @@ impl Opened {
     /// Keeps a view readable, as long as what this gives is asked to; to be called before the view is opened.
     pub(crate) fn reading(&self, source: Source, what: &'static str) -> Result<Reading<'_>, Error> {
         let reading = Reading {
-            daemon: self.served.as_ref(),
+            daemon: self.daemon(),
             source,
             what,
             since: Cell::new(Instant::now()),
@@ -92,7 +97,7 @@ impl Opened {
 
     /// The daemon, where one serves the store.
     pub(crate) fn daemon(&self) -> Option<&Client> {
-        self.served.as_ref()
+        self.served.as_deref()
     }
 
     /// As [`Store::run`].

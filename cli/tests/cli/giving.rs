@@ -236,3 +236,21 @@ fn scattered_files_are_laid_out_in_order() {
     assert_eq!((number(&all, "files"), number(&all, "files_moved")), (1, 0));
     place.line("verify --data").well();
 }
+
+#[test]
+fn a_file_whose_blocks_were_moved_is_imported_again_without_writing_any() {
+    let place = worn();
+    let kept = data(16 * 4096, 77);
+    place.feed("write pg /kept --offset 0", &kept).well();
+    for round in 20..32 {
+        place
+            .feed("write pg /data --offset 0", &data(64 * 4096, round))
+            .well();
+    }
+    place.line("space reclaim --now --yes").well();
+    let space = place.line("verify --json").well().json();
+    assert!(number(&space["totals"], "moved") > 0);
+    place.file("kept", &kept);
+    let said = place.line("import pg kept /kept --json").well().json();
+    assert_eq!(number(&said, "blocks_written"), 0, "{said}");
+}

@@ -174,10 +174,7 @@ impl Source<'_> {
             return Ok(false);
         };
         let mut present = ZERO;
-        self.store
-            .journal()
-            .read_block(there.addr(), &mut present)
-            .map_err(strand_engine::Error::from)?;
+        self.store.read_version(there, &mut present)?;
         Ok(present == *content.bytes())
     }
 }
