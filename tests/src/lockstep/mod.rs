@@ -59,7 +59,8 @@ struct Leased {
 pub fn open_options(state_every: u64, ignore_state_files: bool) -> OpenOptions {
     OpenOptions {
         access: Access::ReadWrite,
-        lock_timeout: Duration::ZERO,
+        // Where another test of this process starts a program, that one holds our descriptors for a moment: a lock with them.
+        lock_timeout: Duration::from_secs(5),
         state_every,
         ignore_state_files,
         background: false,
