@@ -15,6 +15,8 @@ use std::time::Instant;
 const MIB: u64 = 1 << 20;
 /// A database page.
 const PAGE: usize = 8192;
+/// A segment of the journal; such a write takes a header block and the two of its page of it.
+const SEGMENT: u64 = 64 * MIB;
 const JOBS: usize = 8;
 /// Each job's file.
 const JOB_FILE: u64 = 32 * MIB;
@@ -73,6 +75,13 @@ fn durable_writes(setting: &Setting, sides: &[PathBuf; 2]) -> Result<Vec<Figure>
         }
     }
     let mut dice = Dice(8);
+    // Until the journal is past the segment that it was in when such writes began: from then on it has prepared its segments for them. The other side gets as
+    // many, and overwrites what is written already from the first on.
+    for _ in 0..2 * SEGMENT / (3 * PAGE as u64) {
+        for file in &files {
+            durable_write(&file[0], &mut dice)?;
+        }
+    }
     let (mut more, mut ours, mut bare) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..setting.pick(12, 4) {
         let mut medians = [0.0; 2];
