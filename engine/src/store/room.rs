@@ -18,6 +18,15 @@ impl Store {
         (left - left.div_ceil(129)).saturating_mul(BLOCK)
     }
 
+    /// Free blocks, less what headers and the ends of small segments take of them.
+    pub(super) fn usable_blocks(&self) -> u64 {
+        self.usable_of(self.journal.space().free_blocks)
+    }
+
+    pub(super) fn usable_of(&self, free: u64) -> u64 {
+        free - free / u64::from(self.journal.blocks_per_segment() / 4).max(4)
+    }
+
     /// As [`Store::usable_blocks`], also where the store is open for reading and would not grow itself.
     fn free_with_growth(&self) -> u64 {
         if self.options.access == Access::ReadWrite {
