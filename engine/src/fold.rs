@@ -5,7 +5,7 @@
 
 use crate::admit::admit;
 use crate::damage::Damage;
-use crate::event::{Event, Placed, Source};
+use crate::event::{Event, Placed};
 use crate::evolve::evolve;
 use crate::ids::{ActorId, Seq};
 use crate::state::State;
@@ -204,20 +204,7 @@ impl Folder {
 
     /// One pin is missing, so the fold will be done again: collect the others on the way.
     fn look_ahead(&mut self, event: &Event) {
-        let mut position = |source: &Source| {
-            if let Source::Position(_, seq) = source {
-                self.missing.insert(*seq);
-            }
-        };
-        match event {
-            Event::RolledBack { volumes, .. } => {
-                volumes.iter().for_each(|(_, source)| position(source))
-            }
-            Event::CloneCreated { source, .. } | Event::FileRestored { source, .. } => {
-                position(source)
-            }
-            _ => {}
-        }
+        self.missing.extend(event.positions());
     }
 }
 

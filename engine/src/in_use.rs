@@ -80,25 +80,14 @@ pub fn swapped(events: &[Event]) -> BTreeMap<VolumeId, Swapped> {
         }
     }
     for event in events {
-        let (volume, ino) = match event {
-            Event::FileRestored { volume, ino, .. }
-            | Event::Unlinked { volume, ino, .. }
-            | Event::Created { volume, ino, .. }
-            | Event::Linked { volume, ino, .. }
-            | Event::OrphanDropped { volume, ino }
-            | Event::Written { volume, ino, .. }
-            | Event::Punched { volume, ino, .. }
-            | Event::Truncated { volume, ino, .. }
-            | Event::AttributesSet { volume, ino, .. }
-            | Event::XattrSet { volume, ino, .. }
-            | Event::XattrRemoved { volume, ino, .. } => (volume, ino),
-            _ => continue,
+        let (Some(volume), Some(ino)) = (event.volume(), event.file()) else {
+            continue;
         };
         let files = found
-            .entry(*volume)
+            .entry(volume)
             .or_insert_with(|| Swapped::Files(BTreeSet::new()));
         if let Swapped::Files(files) = files {
-            files.insert(*ino);
+            files.insert(ino);
         }
     }
     found

@@ -3,7 +3,7 @@
 use crate::log::Logged;
 use std::collections::{BTreeMap, BTreeSet};
 use strand_engine::fold::Folder;
-use strand_engine::{Error, Event, Placed, Seq, Source, State};
+use strand_engine::{Error, Event, Placed, Seq, State};
 use strand_journal::{Reader, Start};
 
 /// What is said later in the journal about positions before.
@@ -17,21 +17,10 @@ pub(crate) struct Marks {
 
 impl Marks {
     pub(crate) fn note(&mut self, logged: &Logged) {
-        let mut pin = |source: &Source| {
-            if let Source::Position(_, seq) = source {
-                self.pins.insert(*seq);
-            }
-        };
-        match &logged.event {
-            Event::DigestRecorded { at, digest } => {
-                self.digests.insert(*at, *digest);
-            }
-            Event::RolledBack { volumes, .. } => volumes.iter().for_each(|(_, source)| pin(source)),
-            Event::CloneCreated { source, .. }
-            | Event::FileRestored { source, .. }
-            | Event::FilesRolledBack { source, .. } => pin(source),
-            _ => {}
+        if let Event::DigestRecorded { at, digest } = &logged.event {
+            self.digests.insert(*at, *digest);
         }
+        self.pins.extend(logged.event.positions());
     }
 
     /// Reads the whole journal for marks.

@@ -39,11 +39,7 @@ fn judge(state: &State, placed: &Placed<'_>, views: &Views) -> Admitted {
         "its time does not follow the one before",
     )?;
     require(
-        placed.crcs.is_empty()
-            || matches!(
-                placed.event,
-                Event::Written { .. } | Event::Relocated { .. }
-            ),
+        placed.crcs.is_empty() || placed.event.carries_blocks(),
         "it carries blocks that its kind does not have",
     )?;
     let introduced =

@@ -8,18 +8,10 @@ use crate::state::State;
 /// Refuses decided events that go back to before a window. A view may have been prepared before the window moved past it: what only that view showed may be
 /// gone by now.
 pub(super) fn goes_back_in_reach(state: &State, decided: &[Event]) -> Result<(), Refusal> {
-    let reach = |source: &Source| match source {
-        Source::Position(volume, seq) => in_reach(state, *volume, *seq),
-        _ => Ok(()),
-    };
-    decided.iter().try_for_each(|event| match event {
-        Event::RolledBack { volumes, .. } => {
-            volumes.iter().try_for_each(|(_, source)| reach(source))
-        }
-        Event::CloneCreated { source, .. }
-        | Event::FileRestored { source, .. }
-        | Event::FilesRolledBack { source, .. } => reach(source),
-        _ => Ok(()),
+    let mut sources = decided.iter().flat_map(Event::sources);
+    sources.try_for_each(|source| match source {
+        Source::Position(volume, seq) => in_reach(state, volume, seq),
+        Source::Live(_) | Source::Checkpoint(..) => Ok(()),
     })
 }
 

@@ -1,9 +1,36 @@
 //! What an event concerns: its volume, its file. Said once, for all who follow events: folds, caches of mounts, the log.
 
-use super::Event;
-use crate::ids::{Ino, VolumeId};
+use super::{Event, Source};
+use crate::ids::{Ino, Seq, VolumeId};
 
 impl Event {
+    /// Whether it carries payload blocks.
+    #[must_use]
+    pub fn carries_blocks(&self) -> bool {
+        matches!(self, Event::Written { .. } | Event::Relocated { .. })
+    }
+
+    /// The images that an event goes back to: of its volumes, or of the volume whose files it takes up. Whoever folds it may need the state there, and
+    /// nothing that only they show may be gone before it.
+    pub fn sources(&self) -> impl Iterator<Item = Source> + '_ {
+        let (each, one): (&[(VolumeId, Source)], _) = match self {
+            Event::RolledBack { volumes, .. } => (volumes, None),
+            Event::CloneCreated { source, .. }
+            | Event::FileRestored { source, .. }
+            | Event::FilesRolledBack { source, .. } => (&[], Some(*source)),
+            _ => (&[], None),
+        };
+        each.iter().map(|(_, source)| *source).chain(one)
+    }
+
+    /// The earlier positions among its [`Event::sources`].
+    pub fn positions(&self) -> impl Iterator<Item = Seq> + '_ {
+        self.sources().filter_map(|source| match source {
+            Source::Position(_, seq) => Some(seq),
+            Source::Live(_) | Source::Checkpoint(..) => None,
+        })
+    }
+
     /// The volume of an event that has one; of several, as a checkpoint or a rollback may have them, the first.
     #[must_use]
     pub fn volume(&self) -> Option<VolumeId> {

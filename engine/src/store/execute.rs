@@ -182,10 +182,9 @@ impl Store {
         let mut records = Vec::with_capacity(events.len());
         let (mut start, mut rest, mut lengths) = (0, payload, runs.iter());
         for (i, event) in events.iter().enumerate() {
-            let count = if matches!(event, Event::Written { .. } | Event::Relocated { .. }) {
-                lengths.next().copied().unwrap_or(0)
-            } else {
-                0
+            let count = match event.carries_blocks() {
+                true => lengths.next().copied().unwrap_or(0),
+                false => 0,
             };
             let (blocks, left) = rest.split_at_checked(count).ok_or_else(payload_mismatch)?;
             rest = left;

@@ -4,7 +4,7 @@ use super::{Store, open::base_for};
 use crate::command::Command;
 use crate::damage::Damage;
 use crate::error::Error;
-use crate::event::{Actor, Event, Source};
+use crate::event::Actor;
 use crate::fold::decode;
 use crate::ids::Seq;
 use crate::refusal::{Kind, Refusal};
@@ -262,21 +262,9 @@ impl Store {
             let frame = frame?;
             for entry in frame.entries() {
                 let entry = entry.map_err(|e| Damage::new(e.to_string()).at(frame.first))?;
-                let mut source = |source: &Source| {
-                    if let Source::Position(_, seq) = source
-                        && *seq + 1 < before
-                    {
-                        earliest = Some(earliest.map_or(*seq, |known: Seq| known.min(*seq)));
-                    }
-                };
-                match decode(&entry)?.event {
-                    Event::RolledBack { volumes, .. } => {
-                        volumes.iter().for_each(|(_, s)| source(s))
-                    }
-                    Event::CloneCreated { source: from, .. }
-                    | Event::FileRestored { source: from, .. } => source(&from),
-                    _ => {}
-                }
+                let event = decode(&entry)?.event;
+                let earlier = event.positions().filter(|seq| *seq + 1 < before);
+                earliest = earlier.chain(earliest).min();
             }
         }
         Ok(earliest)
