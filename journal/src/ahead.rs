@@ -2,14 +2,21 @@
 //!
 //! Small segments are made when they are needed, on the thread that needs them, always by the same calls. Large ones are made
 //! ahead of their time by a thread, so that a writer finds them ready however fast it goes; for small synchronous commits it also
-//! writes zeros into the next one, because written blocks flush faster than unwritten ones.
+//! writes zeros some way ahead of the head, because written blocks flush faster than unwritten ones. It goes as fast as the head goes.
+//!
+//! No zero may fall on a frame. So a frame is opened only below the *claimed* address, zeros go only above it, and whoever claims
+//! what is being filled at that moment waits for the piece.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::BLOCK_SIZE;
+use crate::address::BlockAddr;
+use crate::block::Slab;
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 use crate::segments::{self, DIR, Segments, State, path};
@@ -20,8 +27,12 @@ const SMALL_SEGMENT: u64 = 1 << 20;
 const PART_OF_DISK: u64 = 8;
 /// Between two pieces of zeros the thread pauses as long as the last one took, but no longer.
 const LONGEST_PAUSE: Duration = Duration::from_millis(5);
-/// Zeros are written in pieces of this size.
-const FILL_PIECE: u64 = 1 << 20;
+/// Blocks of a piece of zeros: 1 MiB.
+const FILL_PIECE: u64 = 256;
+/// So many blocks of zeros are wanted ahead of the head (16 MiB): less than it takes to write them while the head goes there.
+pub(crate) const FILL_AHEAD: u64 = 4096;
+/// Blocks claimed beyond what is needed (1 MiB), so that not every frame claims.
+const CLAIM_STEP: u64 = 256;
 
 /// Who asks for a segment.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
@@ -35,10 +46,13 @@ pub(crate) enum Asker {
 /// The part of the segments that makes them.
 #[derive(Debug)]
 pub(crate) struct Ahead {
-    /// The highest segment that a frame has entered: nobody writes zeros there any more.
+    /// The highest segment that a frame has entered.
     entered: AtomicU64,
-    /// Held while a piece of zeros is written, and to raise `entered`: entering a segment waits for one piece at most.
-    filling: Mutex<()>,
+    /// Frames lie below this address; zeros go above it. Changed under `fill` only.
+    claimed: AtomicU64,
+    fill: Mutex<Fill>,
+    /// Told when a piece of zeros was written.
+    filled: Condvar,
     /// Told whenever a segment was made, or could not be.
     made: Condvar,
     orders: Mutex<Orders>,
@@ -54,23 +68,35 @@ struct Orders {
     up_to: u64,
     /// What could not be made is left to whoever needs it.
     given_up: u64,
-    /// The segment to be filled, and how far it is; 0: none.
-    fill: u64,
-    filled: u64,
+    /// Zeros are wanted up to this address.
+    fill_to: u64,
     stop: bool,
+}
+
+/// How far the zeros are.
+#[derive(Debug, Default)]
+struct Fill {
+    /// Everything between what was claimed and this address is written.
+    to: u64,
+    /// The addresses of the piece that is being written.
+    piece: Option<Range<u64>>,
 }
 
 /// What it does next.
 enum Work {
     Make(u64),
-    Fill(u64, u64),
+    /// Zeros into so many blocks from this address on, all of one segment.
+    Fill(BlockAddr, u64),
 }
 
 impl Ahead {
     pub(crate) fn new(entered: u64) -> Ahead {
         Ahead {
             entered: AtomicU64::new(entered),
-            filling: Mutex::default(),
+            // Where nothing is ever filled, there is nothing to claim.
+            claimed: AtomicU64::new(u64::MAX),
+            fill: Mutex::default(),
+            filled: Condvar::new(),
             made: Condvar::new(),
             orders: Mutex::default(),
             ordered: Condvar::new(),
@@ -84,9 +110,31 @@ impl Ahead {
         self.entered.store(last, Ordering::Release);
     }
 
-    /// Whether a segment was entered before: nothing has to be done for it.
-    pub(crate) fn has_entered(&self, segment: u64) -> bool {
+    /// Whether a segment was entered before, and a frame may go up to this address of it: nothing has to be done for it.
+    pub(crate) fn has_entered(&self, segment: u64, end: BlockAddr) -> bool {
         segment <= self.entered.load(Ordering::Acquire)
+            && end.0 <= self.claimed.load(Ordering::Acquire)
+    }
+
+    /// Lets frames go up to this address; waits for a piece of zeros that is being written there.
+    fn claim(&self, end: BlockAddr) {
+        let mut fill = self.fill();
+        let claimed = self.claimed.load(Ordering::Acquire);
+        let wanted = end.0.saturating_add(CLAIM_STEP);
+        while fill
+            .piece
+            .as_ref()
+            .is_some_and(|piece| piece.start < wanted)
+        {
+            let woken = self.filled.wait(fill);
+            fill = woken.unwrap_or_else(PoisonError::into_inner);
+        }
+        self.claimed.store(wanted.max(claimed), Ordering::Release);
+        fill.to = fill.to.max(wanted);
+    }
+
+    fn fill(&self) -> MutexGuard<'_, Fill> {
+        self.fill.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes of zeros written ahead.
@@ -100,12 +148,37 @@ impl Ahead {
 }
 
 impl Segments {
-    /// Makes sure that every segment up to `last` may be entered, and notes that they will be. Works on the disk where they were not
-    /// made ahead.
-    pub(crate) fn ensure(&self, last: u64, needed: u64, asker: Asker) -> Result<(), Error> {
-        if self.ahead.has_entered(last) {
-            return Ok(());
+    /// The first frame comes at this address or behind it: from now on there may be zeros to be written ahead.
+    pub(crate) fn begin_at(&self, head: BlockAddr) {
+        if self.fills() {
+            self.ahead.claimed.store(head.0, Ordering::Release);
         }
+    }
+
+    /// Whether zeros are ever written ahead.
+    fn fills(&self) -> bool {
+        self.writable && self.layout.segment_size > SMALL_SEGMENT && self.disk.background()
+    }
+
+    /// Makes sure that every segment up to `last` may be entered, and frames may go up to an address in it, and notes that they will. Works
+    /// on the disk where segments were not made ahead.
+    pub(crate) fn ensure(
+        &self,
+        last: u64,
+        end: BlockAddr,
+        needed: u64,
+        asker: Asker,
+    ) -> Result<(), Error> {
+        if last > self.ahead.entered.load(Ordering::Acquire) {
+            self.enter(last, needed, asker)?;
+        }
+        if !self.ahead.has_entered(last, end) {
+            self.ahead.claim(end);
+        }
+        Ok(())
+    }
+
+    fn enter(&self, last: u64, needed: u64, asker: Asker) -> Result<(), Error> {
         let refused = Error::NoSpace {
             needed,
             source: None,
@@ -141,9 +214,7 @@ impl Segments {
             state = self.state();
         }
         drop(state);
-        let alone = self.ahead.filling.lock();
         self.ahead.entered.fetch_max(last, Ordering::AcqRel);
-        drop(alone);
         Ok(())
     }
 
@@ -174,19 +245,20 @@ impl Segments {
         Ok(file)
     }
 
-    /// Orders segments up to `up_to` to be made on a thread, and the one after `head` to be filled with zeros. Does nothing but order.
-    pub(crate) fn prepare(self: &Arc<Self>, head: u64, up_to: u64, fill: bool) {
-        if self.layout.segment_size <= SMALL_SEGMENT || !self.disk.background() {
+    /// Orders segments up to `up_to` to be made on a thread, and zeros to be written up to an address. Does nothing but order.
+    pub(crate) fn prepare(self: &Arc<Self>, up_to: u64, fill_to: BlockAddr) {
+        if !self.fills() {
             return;
         }
         let mut orders = self.ahead.orders();
-        let fill = if fill { head + 1 } else { 0 };
-        if orders.stop || (up_to <= orders.up_to && fill <= orders.fill) {
+        // Not for every block that the head goes.
+        let fill = fill_to.0 >= orders.fill_to.saturating_add(FILL_PIECE);
+        if orders.stop || (up_to <= orders.up_to && !fill) {
             return;
         }
         orders.up_to = up_to.max(orders.up_to);
-        if fill > orders.fill {
-            (orders.fill, orders.filled) = (fill, 0);
+        if fill {
+            orders.fill_to = fill_to.0;
         }
         drop(orders);
         self.ahead.ordered.notify_one();
@@ -215,6 +287,7 @@ impl Segments {
     }
 
     fn work(&self) {
+        let mut zeros = None;
         while let Some(work) = self.next_work() {
             match work {
                 // Whoever needs the segment will be told why it cannot be made.
@@ -224,15 +297,16 @@ impl Segments {
                         self.ahead.orders().given_up = segment;
                     }
                 }
-                Work::Fill(segment, from) => {
+                Work::Fill(at, blocks) => {
                     let begun = Instant::now();
-                    let filled = self.fill(segment, from);
+                    let zeros = zeros.get_or_insert_with(|| Slab::new(FILL_PIECE as usize));
+                    if let Err(error) = self.write_zeros(at, blocks, zeros) {
+                        tracing::debug!(%error, "cannot write zeros ahead");
+                    }
+                    self.ahead.fill().piece = None;
+                    self.ahead.filled.notify_all();
                     // Half of the disk's time is for those who wait for it.
                     thread::sleep(begun.elapsed().min(LONGEST_PAUSE));
-                    let mut orders = self.ahead.orders();
-                    if orders.fill == segment {
-                        orders.filled = filled;
-                    }
                 }
             }
         }
@@ -254,43 +328,39 @@ impl Segments {
                 state.making = Some(next);
                 return Some(Work::Make(next));
             }
-            let unfilled = orders.filled < self.layout.segment_size;
-            if unfilled && state.present.contains(&orders.fill) {
-                return Some(Work::Fill(orders.fill, orders.filled));
+            if let Some(work) = self.piece_of_zeros(orders.fill_to, &state) {
+                return Some(work);
             }
             drop(state);
             drop(self.ahead.ordered.wait(orders));
         }
     }
 
-    /// Writes a piece of zeros, unless a frame has entered; says how far the segment is now.
-    fn fill(&self, segment: u64, from: u64) -> u64 {
-        let over = self.layout.segment_size;
-        let failed = |error: &dyn std::fmt::Display| {
-            tracing::debug!(%error, "cannot fill segment {segment}");
-            over
-        };
-        let file = match self.file(segment) {
-            Ok(file) => file,
-            Err(error) => return failed(&error),
-        };
-        let alone = self.ahead.filling.lock();
-        if self.ahead.has_entered(segment) {
-            return over;
+    /// The next piece below an address, noted as being written.
+    fn piece_of_zeros(&self, up_to: u64, state: &State) -> Option<Work> {
+        let blocks = u64::from(self.layout.blocks());
+        let mut fill = self.ahead.fill();
+        let from = fill.to.max(self.ahead.claimed.load(Ordering::Acquire));
+        let (segment, block) = self.layout.split(BlockAddr(from));
+        if from >= up_to || !state.present.contains(&segment) {
+            return None;
         }
-        let zeros = vec![0u8; FILL_PIECE as usize];
-        if let Err(error) = file.write_at(&[IoSlice::new(&zeros)], from) {
-            return failed(&error);
-        }
-        drop(alone);
-        self.ahead.zeros.fetch_add(FILL_PIECE, Ordering::Relaxed);
-        let filled = from + FILL_PIECE;
-        if filled >= over
-            && let Err(error) = file.sync_data()
-        {
-            return failed(&error);
-        }
-        filled
+        let count = FILL_PIECE.min(blocks - u64::from(block));
+        (fill.to, fill.piece) = (from + count, Some(from..from + count));
+        Some(Work::Fill(BlockAddr(from), count))
+    }
+
+    /// Writes a piece of zeros. The next commit makes it durable: whoever flushed here would take the news of a failure away from it.
+    fn write_zeros(&self, at: BlockAddr, blocks: u64, zeros: &Slab) -> Result<(), Error> {
+        let (segment, block) = self.layout.split(at);
+        let zeros = &zeros.bytes()[..blocks as usize * BLOCK_SIZE];
+        let written = self
+            .file(segment)?
+            .write_at(&[IoSlice::new(zeros)], u64::from(block) * BLOCK_SIZE as u64);
+        written.map_err(|error| Error::io("write", &path(segment), error))?;
+        let bytes = zeros.len() as u64;
+        self.ahead.zeros.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Gives back what was made far ahead and never entered: the next opening wants one segment at most. Best effort.

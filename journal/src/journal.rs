@@ -14,7 +14,7 @@ use crate::segments::{self, Listing, Segments};
 use crate::store_file::{self, StoreFile, check_segment_size};
 use crate::walk::read_frame;
 use crate::writer::{Core, State};
-use crate::{BLOCK_SIZE, DEFAULT_SEGMENT_SIZE};
+use crate::{BLOCK_SIZE, DEFAULT_SEGMENT_SIZE, MAX_FRAME_BLOCKS};
 
 /// How a store is cut.
 #[derive(Copy, Clone, Debug)]
@@ -174,7 +174,8 @@ impl Journal {
         } else {
             (state.segment + 1, 0)
         };
-        self.core.segments.ensure(segment, 1, Asker::Reclaim)?;
+        let end = self.core.layout.addr(segment, block + 1);
+        self.core.segments.ensure(segment, end, 1, Asker::Reclaim)?;
         state.open_frame(segment, block, 1, flags);
         state.close_open();
         Ok(())
@@ -222,11 +223,13 @@ impl Journal {
         let mut parts = Vec::new();
         // Where a segment has to be made first, others go on meanwhile.
         while !self.find_place(&mut state, records, &mut parts)? {
-            let last = parts.last().map_or(0, |part| part.segment);
+            let (last, end) = parts.last().map_or((0, BlockAddr::NONE), |part| {
+                (part.segment, self.farthest(part))
+            });
             let new = parts.iter().filter(|part| part.segment > state.segment);
             let needed = new.map(|part| blocks_of(part, records)).sum();
             drop(state);
-            self.core.segments.ensure(last, needed, asker)?;
+            self.core.segments.ensure(last, end, needed, asker)?;
             state = self.core.state();
             self.writable(&state)?;
         }
@@ -251,7 +254,8 @@ impl Journal {
         Ok(placed)
     }
 
-    /// Finds the frames that the records take, none where they join the open one. False where a segment for them has not been entered.
+    /// Finds the frames that the records take, none where they join the open one. False where a segment for them has not been entered, or
+    /// zeros may be written there.
     fn find_place(
         &self,
         state: &mut State,
@@ -266,8 +270,16 @@ impl Journal {
             return Ok(true);
         }
         *parts = placement::plan(records, state.segment, state.block, layout)?;
-        let entered = |last: &Part| self.core.segments.ahead.has_entered(last.segment);
+        let ahead = &self.core.segments.ahead;
+        let entered = |last: &Part| ahead.has_entered(last.segment, self.farthest(last));
         Ok(parts.last().is_none_or(entered))
+    }
+
+    /// Where a frame ends at most, when others have joined it.
+    fn farthest(&self, part: &Part) -> BlockAddr {
+        let layout = &self.core.layout;
+        let end = part.block.saturating_add(MAX_FRAME_BLOCKS);
+        layout.addr(part.segment, end.min(layout.blocks()))
     }
 
     fn push_all(&self, state: &mut State, records: &[Record<'_>], addrs: &mut Vec<BlockAddr>) {

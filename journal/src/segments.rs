@@ -62,7 +62,7 @@ impl Listing {
 pub(crate) struct Segments {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) layout: Layout,
-    writable: bool,
+    pub(crate) writable: bool,
     /// Another process writes.
     beside: bool,
     /// What stands in for segments that were given back.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::BLOCK_SIZE;
 use crate::address::{BlockAddr, ChainHash, Start};
+use crate::ahead::FILL_AHEAD;
 use crate::barrier::{Barrier, Flush};
 use crate::block::Block;
 use crate::error::Error;
@@ -18,8 +19,12 @@ use crate::segments::{self, Segments};
 const MAX_FENCES: usize = 64;
 /// A batch up to this size is a small one.
 const SMALL_BATCH_BLOCKS: u32 = 64;
-/// So many small batches in a row make it worth to fill the next segment with zeros.
-const SMALL_BATCHES: u32 = 64;
+/// From so many small batches on, less the large ones by their weight, it is worth to write zeros ahead of the head.
+const MANY_SMALL: u32 = 64;
+/// No more are counted: what was long ago does not matter.
+const MOST_SMALL: u32 = 256;
+/// A large batch weighs as much as so many small ones.
+const LARGE_WEIGHT: u32 = 16;
 /// Segments kept ready behind the head while large batches come: making one takes a few flushes.
 const AHEAD: u64 = 3;
 
@@ -62,6 +67,7 @@ pub(crate) struct State {
     /// The epoch's first frame has still to be written, for want of space.
     pub(crate) epoch_due: bool,
     pub(crate) closed: bool,
+    /// How many small batches came of late, less the large ones by their weight.
     small_batches: u32,
 }
 
@@ -77,6 +83,7 @@ struct Writer {
 
 impl Core {
     pub(crate) fn new(layout: Layout, segments: Arc<Segments>, end: Start) -> Core {
+        segments.begin_at(layout.addr(end.segment, end.block));
         Core {
             layout,
             segments,
@@ -235,22 +242,31 @@ impl Core {
             self.layout.addr(end.segment, end.block).0,
             Ordering::Release,
         );
-        state.small_batches = if small { state.small_batches + 1 } else { 0 };
-        let many_small = state.small_batches >= SMALL_BATCHES;
+        state.small_batches = match small {
+            true => (state.small_batches + 1).min(MOST_SMALL),
+            false => state.small_batches.saturating_sub(LARGE_WEIGHT),
+        };
+        let many_small = state.small_batches >= MANY_SMALL;
         drop(guard);
         self.prepare(&end, small, many_small);
     }
 
-    /// Has the next segments made: one at half of the present one, more while large batches come.
+    /// Has the next segments made: one at half of the present one, more while large batches come. Has zeros written ahead of small ones.
     fn prepare(&self, end: &Start, small: bool, many_small: bool) {
         let half = end.block > self.layout.blocks() / 2;
         let up_to = match (small, half) {
             (false, _) => end.segment + AHEAD,
             (true, true) => end.segment + 1,
-            (true, false) => return,
+            (true, false) => end.segment,
         };
-        self.segments
-            .prepare(end.segment, up_to, half && many_small);
+        if small && !half && !many_small {
+            return; // nothing to order
+        }
+        let fill_to = match many_small {
+            true => self.layout.addr(end.segment, end.block).plus(FILL_AHEAD),
+            false => BlockAddr::NONE,
+        };
+        self.segments.prepare(up_to, fill_to);
     }
 }
 
