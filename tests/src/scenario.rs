@@ -128,7 +128,8 @@ impl Scenario {
     /// As [`Scenario::run`], on any disk.
     pub fn run_to_failure(&self, disk: Arc<dyn Disk>) -> (Outcome, Option<Store>) {
         let mut outcome = Outcome::default();
-        let store = match self.make(disk) {
+        let clock = Arc::new(ManualClock::new(BEGIN));
+        let store = match self.make(disk, clock.clone()) {
             Ok(store) => store,
             Err(error) => {
                 outcome.failed = Some(error.kind().name());
@@ -143,6 +144,7 @@ impl Scenario {
                 store: &store,
                 actor: &actor,
                 inos: &self.inos,
+                clock: &clock,
             })
             .run(step)
             {
@@ -165,7 +167,8 @@ impl Scenario {
         mut on: impl FnMut(&Store, &Step, &Result<(), Error>),
     ) -> (Outcome, Option<Store>) {
         let mut outcome = Outcome::default();
-        let store = match self.make(Arc::new(disk.clone())) {
+        let clock = Arc::new(ManualClock::new(BEGIN));
+        let store = match self.make(Arc::new(disk.clone()), clock.clone()) {
             Ok(store) => store,
             Err(error) => {
                 outcome.failed = Some(error.kind().name());
@@ -180,6 +183,7 @@ impl Scenario {
                 store: &store,
                 actor: &actor,
                 inos: &self.inos,
+                clock: &clock,
             }
             .run(step);
             if let Ok(ran) = &ran {
@@ -196,8 +200,7 @@ impl Scenario {
         (outcome, Some(store))
     }
 
-    fn make(&self, disk: Arc<dyn Disk>) -> Result<Store, Error> {
-        let clock = Arc::new(ManualClock::new(BEGIN));
+    fn make(&self, disk: Arc<dyn Disk>, clock: Arc<ManualClock>) -> Result<Store, Error> {
         let options = InitOptions {
             segment_size: SEGMENT_SIZE,
             capacity: self.capacity,
@@ -221,6 +224,7 @@ fn of_the_process(step: &Step) -> bool {
             | Step::CloseHandle { .. }
             | Step::Reopen { .. }
             | Step::Lease(_)
+            | Step::LeaseFor(..)
             | Step::EndLease(_)
     )
 }

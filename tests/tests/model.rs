@@ -23,6 +23,8 @@ const SEQUENCES: u64 = 600;
 /// Histories in which space is given back are longer: it needs segments that are full.
 const SPACE_STEPS: usize = 200;
 const SPACE_SEQUENCES: u64 = 50;
+/// Those in which time passes are as long.
+const LIFE_SEQUENCES: u64 = 50;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|v| {
@@ -101,6 +103,11 @@ fn history(profile: Profile, dice: &[u64], steps: &mut Vec<String>) -> Result<()
         ("Quota: soft", bites.soft),
         ("Space: given back", blocks * BLOCK / SEGMENT_SIZE),
         ("Space: moved", places.moved.len()),
+        ("Life: thinned", lockstep.thinned),
+        (
+            "Life: archives moved away",
+            u64::from(lockstep.store().state().horizon > 1),
+        ),
     ] {
         let mut tally = TALLY.lock().unwrap();
         tally.entry(what.into()).or_default().0 += often;
@@ -473,18 +480,19 @@ fn many(profile: Profile, sequences: u64, steps: usize) -> u64 {
     count
 }
 
-/// Both sorts of histories, one after the other: what they count is counted together.
+/// All sorts of histories, one after the other: what they count is counted together.
 #[test]
 fn random_histories_agree_with_the_reference() {
     let mut count = many(Profile::All, SEQUENCES, STEPS);
     count = count.min(many(Profile::Space, SPACE_SEQUENCES, SPACE_STEPS));
+    count = count.min(many(Profile::Life, LIFE_SEQUENCES, SPACE_STEPS));
     let tally = TALLY.lock().unwrap();
     for (kind, (done, refused)) in tally.iter() {
         println!("{kind:20} {done:7} done {refused:7} refused");
     }
     if count >= SPACE_SEQUENCES {
         assert!(
-            tally.len() >= 40,
+            tally.len() >= 60,
             "some kinds of steps never came: {:?}",
             tally.keys()
         );

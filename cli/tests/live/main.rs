@@ -7,6 +7,7 @@
 //! also when it fails. `STRAND_SEED` repeats a run, `STRAND_SOAK=1` makes it long.
 
 mod bank;
+mod full_disk;
 mod machine;
 mod place;
 mod postgres;

@@ -53,9 +53,12 @@ pub(crate) fn check(
     Ok(compared)
 }
 
-/// The state files there are, oldest first.
+/// The state files there are, oldest first. Those of before the store's beginning are left out: their events have moved away, nothing reads them any more, and
+/// the next one that is written has them removed.
 pub(crate) fn list(store: &Store) -> Result<Vec<(Seq, String)>, Error> {
+    let first = store.journal().reader().origin().number;
     let mut files = statefile::list(&**store.disk())?;
+    files.retain(|(seq, _)| seq.saturating_add(1) >= first);
     files.sort();
     Ok(files)
 }

@@ -234,8 +234,42 @@ pub enum Step {
     Defrag(VolumeNumber),
     /// Somebody reads a view from now on.
     Lease(Source),
+    /// Somebody reads a view, for so many ns at most.
+    LeaseFor(Source, u64),
     /// Of those who read one stops.
     EndLease(u64),
+    /// So many ns pass.
+    Pass(u64),
+    /// The wall clock is set by so many ns, and no time passes.
+    ClockJump(i64),
+    /// How far back a volume can be viewed.
+    RetentionSet {
+        /// The volume.
+        volume: VolumeNumber,
+        /// In ns that passed.
+        age: Option<u64>,
+        /// In bytes written.
+        bytes: Option<u64>,
+    },
+    /// Moves the history windows on, as far as the retentions allow.
+    MoveWindowsOn,
+    /// When checkpoints are taken of a volume by the clock, and which are kept.
+    ScheduleSet {
+        /// The volume.
+        volume: VolumeNumber,
+        /// In ns; `None`: no more of them.
+        every: Option<u64>,
+        /// Up to which age one of so much time is kept, both in ns.
+        keep: Vec<(u64, u64)>,
+    },
+    /// Does what the schedule of a volume says is due.
+    FollowSchedule(VolumeNumber),
+    /// Moves the archived events of before a position out of the store.
+    MoveArchives(Position),
+    /// How many bytes archived events may take.
+    AuditSet(Option<u64>),
+    /// Lets go of the oldest archived events where they take more.
+    TrimArchives,
     /// A clone.
     CloneCreate {
         /// Its name.

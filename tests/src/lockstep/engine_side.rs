@@ -1,14 +1,15 @@
 //! A step on the engine.
 
 use super::Pairs;
+use super::life;
 use super::reference_side::bytes;
 use crate::history::Step;
 use crate::random::Random;
 use crate::reference::{Ino as OurIno, Kind, Source as OurSource};
 use strand_engine::owner::living_brute;
 use strand_engine::{
-    Actor, CheckpointId, Command, Done, Error, GiveUp, Ino, NewBody, Quota, ReclaimOptions, Seq,
-    SetAttributes, Source, Store, VolumeId,
+    Actor, CheckpointId, Command, Done, Error, GiveUp, Ino, ManualClock, NewBody, Quota,
+    ReclaimOptions, Seq, SetAttributes, Source, Store, VolumeId,
 };
 use strand_journal::{BLOCK_SIZE, Block, BlockAddr};
 
@@ -39,6 +40,8 @@ pub struct EngineSide<'a> {
     pub actor: &'a Actor,
     /// The inode numbers.
     pub inos: &'a Pairs,
+    /// The store's clock.
+    pub clock: &'a ManualClock,
 }
 
 impl EngineSide<'_> {
@@ -153,7 +156,16 @@ impl EngineSide<'_> {
                 store.reclaim(&options).map(|_| Ran::default())
             }
             Step::Defrag(volume) => defrag(store, VolumeId(*volume)),
-            Step::Lease(_) | Step::EndLease(_) => Ok(Ran::default()),
+            Step::Lease(_) | Step::LeaseFor(..) | Step::EndLease(_) => Ok(Ran::default()),
+            Step::Pass(_)
+            | Step::ClockJump(_)
+            | Step::RetentionSet { .. }
+            | Step::MoveWindowsOn
+            | Step::ScheduleSet { .. }
+            | Step::FollowSchedule(_)
+            | Step::MoveArchives(_)
+            | Step::AuditSet(_)
+            | Step::TrimArchives => life::run(store, actor, self.clock, step),
             _ => store.run(actor, administrative(step)).map(|d| Ran {
                 first: Some(d.first),
                 acknowledged: Some(d.last),

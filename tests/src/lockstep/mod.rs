@@ -4,6 +4,7 @@
 
 mod compare;
 mod engine_side;
+mod life;
 mod pairs;
 mod reference_side;
 
@@ -16,7 +17,7 @@ use crate::history::Step;
 use crate::reference::{Reference, Source, Tree};
 use std::sync::Arc;
 use std::time::Duration;
-use strand_engine::fold::fold_prefix;
+use strand_engine::fold::fold_from;
 use strand_engine::{
     Actor, Clock, Event, Fileset, GiveUp, Grade, InitOptions, Kind, Lease, ManualClock,
     OpenOptions, Placed, Seq, State, Store, UNDO_DEPTH, digest,
@@ -36,15 +37,18 @@ pub struct Lockstep {
     pub reference: Reference,
     pub(crate) store: Option<Store>,
     disk: Arc<dyn Disk>,
-    clock: Arc<dyn Clock>,
+    clock: Arc<ManualClock>,
     actor: Actor,
     inos: Pairs,
     versions: Pairs,
     leased: Vec<Leased>,
     state_every: u64,
-    capacity: Option<u64>,
+    /// Space may run out: what the store gives up for lack of it is taken over, and what it refuses for it is left out.
+    tight: bool,
     /// Checkpoints that gave way to a full store.
     pub gave_way: u64,
+    /// Checkpoints that a schedule let go.
+    pub thinned: u64,
 }
 
 /// A view that somebody reads, as both have it.
@@ -52,6 +56,8 @@ struct Leased {
     ours: Tree,
     theirs: Fileset,
     lease: Lease,
+    /// By the monotonic clock, in ns.
+    until: Option<u64>,
 }
 
 /// How the tests open stores: no threads, so that a run is the same every time.
@@ -82,13 +88,25 @@ pub fn actor(name: &str) -> Actor {
     }
 }
 
-/// The state by folding the journal from its first event.
+/// The state by folding the journal from the first event that is still in the store.
 ///
 /// # Errors
 /// What the fold says.
 pub fn fold(store: &Store) -> Result<State, String> {
-    fold_prefix(&store.journal().reader(), None, &mut |_, _| {})
-        .map_err(|e| format!("fold from the start: {e}"))
+    fold_all(store, &mut |_, _| {}).map_err(|e| format!("fold from the start: {e}"))
+}
+
+/// Folds all events that are still in a store, from its beginning on.
+fn fold_all(
+    store: &Store,
+    on: &mut dyn FnMut(&State, &Placed<'_>),
+) -> Result<State, strand_engine::Error> {
+    fold_from(
+        &store.journal().reader(),
+        &mut |_| store.beginning(),
+        None,
+        on,
+    )
 }
 
 /// A digest computed from nothing but the state.
@@ -124,6 +142,13 @@ fn is_administrative(step: &Step) -> bool {
             | Step::Reopen { .. }
             | Step::Reclaim { .. }
             | Step::Defrag(_)
+            | Step::RetentionSet { .. }
+            | Step::MoveWindowsOn
+            | Step::ScheduleSet { .. }
+            | Step::FollowSchedule(_)
+            | Step::MoveArchives(_)
+            | Step::AuditSet(_)
+            | Step::TrimArchives
     )
 }
 
@@ -146,7 +171,7 @@ impl Lockstep {
         state_every: u64,
         capacity: Option<u64>,
     ) -> Result<Self, String> {
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(BEGIN));
+        let clock = Arc::new(ManualClock::new(BEGIN));
         let actor = actor("model");
         let options = InitOptions {
             segment_size: SEGMENT_SIZE,
@@ -165,11 +190,17 @@ impl Lockstep {
             versions: Pairs::default(),
             leased: Vec::new(),
             state_every,
-            capacity,
+            tight: capacity.is_some(),
             gave_way: 0,
+            thinned: 0,
         };
         lockstep.reopen(true, false)?;
         Ok(lockstep)
+    }
+
+    /// From now on the disk may be full.
+    pub fn may_be_full(&mut self) {
+        self.tight = true;
     }
 
     /// The open store.
@@ -185,6 +216,7 @@ impl Lockstep {
             store: self.store(),
             actor: &self.actor,
             inos: &self.inos,
+            clock: &self.clock,
         }
     }
 
@@ -205,7 +237,7 @@ impl Lockstep {
             self.reference.leases.clear();
             let seq = self.store().state().seq;
             self.reopen(*clean, *from_start)?;
-            if self.capacity.is_some() {
+            if self.tight {
                 self.follow_room(seq, step)?;
             }
             let inos = &self.inos;
@@ -219,7 +251,10 @@ impl Lockstep {
         drop(state);
         let theirs = self.engine().run(step);
         self.reference.times_differ = self.store().state().next_checkpoint != images;
-        if self.capacity.is_some() {
+        if let Step::FollowSchedule(volume) = step {
+            return self.follow_schedule(*volume, seq, theirs.err());
+        }
+        if self.tight {
             self.follow_room(seq, step)?;
             if theirs.as_ref().is_err_and(|e| e.kind() == Kind::NoSpace) {
                 return Ok(Some("no-space"));
@@ -228,7 +263,9 @@ impl Lockstep {
         let first = theirs.as_ref().ok().and_then(|ran| ran.first).unwrap_or(0);
         let ours = on_reference(&mut self.reference, step, first);
         match step {
-            Step::Lease(source) => return self.lease(*source),
+            Step::Lease(source) => return self.lease(*source, None),
+            Step::LeaseFor(source, term) => return self.lease(*source, Some(*term)),
+            Step::Pass(_) => self.end_leases()?,
             Step::EndLease(which) if !self.leased.is_empty() => {
                 let which = *which as usize % self.leased.len();
                 self.leased.remove(which);
@@ -236,7 +273,7 @@ impl Lockstep {
             }
             _ => {}
         }
-        if matches!(step, Step::ReleaseHistory(_) | Step::Reclaim { .. }) {
+        if life::moves_history(step) {
             self.follow_history(seq)?;
         }
         self.number_changes()?;
@@ -251,19 +288,22 @@ impl Lockstep {
         }
     }
 
-    /// Somebody reads a view from now on, on both sides.
-    fn lease(&mut self, source: Source) -> Result<Option<&'static str>, String> {
+    /// Somebody reads a view from now on, on both sides, for so many ns at most.
+    fn lease(&mut self, source: Source, term: Option<u64>) -> Result<Option<&'static str>, String> {
         let ours = self.reference.image(source);
         let theirs = self.store().view_with_data(engine_side::source(source));
         match (ours, theirs) {
             (Ok(mut ours), Ok(theirs)) if self.leased.len() < 4 => {
                 ours.drop_orphans();
                 let of = engine_side::source(source);
-                let lease = self.store().lease(of, theirs.clone(), "model".into(), None);
+                let until = term.map(|term| self.clock.monotonic() + term);
+                let term = term.map(Duration::from_nanos);
+                let lease = self.store().lease(of, theirs.clone(), "model".into(), term);
                 self.leased.push(Leased {
                     ours,
                     theirs,
                     lease,
+                    until,
                 });
                 self.reference.leases.push(source);
                 Ok(None)
@@ -287,8 +327,7 @@ impl Lockstep {
                 found.push((placed.seq, placed.event.clone()));
             }
         };
-        fold_prefix(&store.journal().reader(), None, &mut see)
-            .map_err(|e| format!("fold from the start: {e}"))?;
+        fold_all(store, &mut see).map_err(|e| format!("fold from the start: {e}"))?;
         Ok(found)
     }
 

@@ -141,7 +141,21 @@ pub fn on_reference(r: &mut Reference, step: &Step, first: u64) -> Result<(), Re
         | Step::Reclaim { .. }
         | Step::Defrag(_)
         | Step::Lease(_)
-        | Step::EndLease(_) => Ok(()),
+        | Step::LeaseFor(..)
+        | Step::EndLease(_)
+        | Step::Pass(_)
+        | Step::ClockJump(_)
+        | Step::MoveWindowsOn
+        | Step::FollowSchedule(_)
+        | Step::MoveArchives(_)
+        | Step::AuditSet(_)
+        | Step::TrimArchives => Ok(()),
+        Step::RetentionSet { volume, .. } => r.volume(*volume).map(|_| ()),
+        Step::ScheduleSet {
+            volume,
+            every,
+            keep,
+        } => r.schedule_set(*volume, *every, keep),
         Step::CloneCreate { name, source } => r.clone_create(name, *source).map(|_| ()),
         Step::CloneReset(volume) => r.clone_reset(*volume, &before_name),
         Step::VolumeCreate(name) => r.volume_create(name, (0o755, 7, 8)).map(|_| ()),

@@ -230,7 +230,7 @@ impl Reference {
         Ok(number)
     }
 
-    fn freeze(
+    pub(super) fn freeze(
         &mut self,
         name: &str,
         volumes: &[VolumeNumber],

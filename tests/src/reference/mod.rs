@@ -99,6 +99,8 @@ pub struct Reference {
     pub books: BTreeMap<VolumeNumber, u64>,
     /// What is read by whom: nothing of it is pulled away.
     pub leases: Vec<Source>,
+    /// Volumes of which checkpoints are taken by the clock.
+    pub scheduled: BTreeSet<VolumeNumber>,
     /// How often quotas bit.
     pub bites: Bites,
     /// The most blocks of one command: a longer write is several, cut where they lie in the file.

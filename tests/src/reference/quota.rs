@@ -96,10 +96,17 @@ impl Reference {
         Ok(())
     }
 
-    /// A volume above its soft limit gets no checkpoint that somebody asks for.
+    /// Says whether more than the soft limit of a volume is used.
+    #[must_use]
+    pub fn is_above_soft(&self, volume: VolumeNumber) -> bool {
+        let quota = self.volumes.get(&volume).map(|v| v.quota);
+        quota.is_some_and(|quota| quota.on && above(quota.soft, self.booked(volume)))
+    }
+
+    /// A volume above its soft limit gets no checkpoint, whoever asks for it.
     pub(super) fn may_create(&mut self, volume: VolumeNumber) -> Result<(), Refused> {
-        let quota = self.volume(volume)?.quota;
-        if quota.on && above(quota.soft, self.booked(volume)) {
+        self.volume(volume)?;
+        if self.is_above_soft(volume) {
             self.bites.soft += 1;
             return Err("over-quota");
         }

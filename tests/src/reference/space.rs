@@ -64,6 +64,71 @@ impl Reference {
         Ok(())
     }
 
+    /// Says when checkpoints are taken of a volume.
+    ///
+    /// # Errors
+    /// `not-found`; `invalid` where what is kept does not grow sparser with its age.
+    pub fn schedule_set(
+        &mut self,
+        volume: VolumeNumber,
+        every: Option<u64>,
+        keep: &[(u64, u64)],
+    ) -> Result<(), Refused> {
+        self.volume(volume)?;
+        let ascends = |pair: &[(u64, u64)]| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1;
+        match every {
+            None => self.scheduled.remove(&volume),
+            Some(_) if !keep.windows(2).all(ascends) => return Err("invalid"),
+            Some(_) => self.scheduled.insert(volume),
+        };
+        Ok(())
+    }
+
+    /// A schedule takes a checkpoint; `unjudged`: nobody knows what is used at the moment.
+    ///
+    /// # Errors
+    /// `exists`, `over-quota`.
+    pub fn taken_by_schedule(
+        &mut self,
+        name: &str,
+        volume: VolumeNumber,
+        unjudged: bool,
+    ) -> Result<(), Refused> {
+        self.checkpoint_name_is_free(name)?;
+        if !unjudged {
+            self.may_create(volume)?;
+        }
+        self.freeze(name, &[volume], false, true);
+        Ok(())
+    }
+
+    /// A schedule lets a checkpoint of a volume go: one that it took, that may go, that nobody reads, and not the newest.
+    ///
+    /// # Errors
+    /// Where it may not; in words.
+    pub fn thinned(
+        &mut self,
+        volume: VolumeNumber,
+        checkpoint: CheckpointNumber,
+    ) -> Result<(), &'static str> {
+        let of_schedule = |c: &super::Checkpoint| {
+            c.volumes == [volume] && c.name.starts_with("auto-") && c.name.contains("T")
+        };
+        let found = self.checkpoints.get(&checkpoint).ok_or("it is not there")?;
+        let mut newer = self.checkpoints.range(checkpoint + 1..);
+        if !of_schedule(found) {
+            return Err("no schedule took it");
+        }
+        if !found.removable || found.held || self.is_read(checkpoint) {
+            return Err("it may not go");
+        }
+        if !newer.any(|(_, c)| of_schedule(c)) {
+            return Err("it is the newest");
+        }
+        self.drop_for_good(checkpoint);
+        Ok(())
+    }
+
     pub(super) fn drop_for_good(&mut self, checkpoint: CheckpointNumber) {
         self.checkpoints.remove(&checkpoint);
         for volume in self.volumes.values_mut() {

@@ -9,7 +9,7 @@ use strand_tests::lockstep::{Depth, Lockstep, SEGMENT_SIZE};
 use strand_tests::reference::BLOCK;
 
 /// Steps of several commands may be done in part where there is no room for all; limits are of other tests.
-fn is_whole(step: &Step) -> bool {
+pub(super) fn is_whole(step: &Step) -> bool {
     match step {
         Step::Write { offset, length, .. } => {
             let most = u64::from(max_record_blocks(SEGMENT_SIZE)) * BLOCK;

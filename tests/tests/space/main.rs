@@ -1,6 +1,7 @@
 //! Space given back, and what stays readable meanwhile: stories about reclaim, the history window, leases and clocks.
 #![allow(clippy::unwrap_used)] // a test that cannot prepare its store fails
 
+mod allocations;
 mod capacity;
 mod full;
 mod soak;

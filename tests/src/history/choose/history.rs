@@ -29,7 +29,7 @@ impl Chooser<'_> {
     }
 
     /// An image of the volume (or, rarely, of another).
-    fn source(&mut self, volume: VolumeNumber) -> Source {
+    pub(super) fn source(&mut self, volume: VolumeNumber) -> Source {
         let volume = if self.random.one_in(25) {
             self.random.below(6) as u32
         } else {
@@ -182,7 +182,7 @@ impl Chooser<'_> {
     }
 
     /// Limits near what is used, so that they are reached; rarely some that contradict.
-    fn quota(&mut self, volume: VolumeNumber) -> Step {
+    pub(super) fn quota(&mut self, volume: VolumeNumber) -> Step {
         let usage = Reference::usage(&self.reference.volumes[&volume]);
         let odd = self.random.one_in(12);
         let hard = (!self.random.one_in(6)).then(|| usage + self.random.below(14));

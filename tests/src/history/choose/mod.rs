@@ -1,6 +1,7 @@
 //! What a die means: a step that makes sense, or nearly, for what is there. Names and ranges are few and small, so that steps collide.
 
 mod history;
+mod life;
 
 use super::Step;
 use crate::random::Random;
@@ -14,6 +15,8 @@ pub enum Profile {
     All,
     /// Much is written over, in few files, and space is given back often.
     Space,
+    /// As [`Profile::Space`], and the clock: time that passes, clocks that are set, windows, schedules, leases that end, archives that move away.
+    Life,
     /// No reopening and no undo: short scenarios for the crash tests, which reopen themselves.
     Plain,
 }
@@ -56,6 +59,9 @@ pub fn choose(die: u64, reference: &Reference, profile: Profile) -> Step {
     };
     if profile == Profile::Space {
         return chooser.space(volume);
+    }
+    if profile == Profile::Life {
+        return chooser.life(volume);
     }
     match chooser
         .random

@@ -1,0 +1,189 @@
+//! Steps about time on the engine, and what the reference takes over of them. Which history and which scheduled checkpoints go is the engine's affair, which are
+//! allowed to is judged here.
+
+use super::Lockstep;
+use super::engine_side::Ran;
+use crate::history::Step;
+use crate::reference::VolumeNumber;
+use std::sync::Arc;
+use strand_engine::schedule::{Taken, is_scheduled_name, plan, scheduled_name};
+use strand_engine::{
+    Actor, Checkpoint, CheckpointId, Clock, Command, Error, Event, GiveUp, Keep, Kind, ManualClock,
+    Retention, Schedule, Seq, Source, Store, VolumeId,
+};
+
+/// Steps that may move the history windows on.
+pub(super) fn moves_history(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::ReleaseHistory(_)
+            | Step::Reclaim { .. }
+            | Step::MoveWindowsOn
+            | Step::MoveArchives(_)
+            | Step::TrimArchives
+    )
+}
+
+/// Runs a step about time.
+pub(super) fn run(
+    store: &Store,
+    actor: &Actor,
+    clock: &ManualClock,
+    step: &Step,
+) -> Result<Ran, Error> {
+    match step {
+        Step::Pass(ns) => clock.advance(*ns),
+        Step::ClockJump(by) => clock.jump_to(clock.wall().saturating_add_signed(*by)),
+        Step::RetentionSet { volume, age, bytes } => {
+            let retention = Retention {
+                age: *age,
+                bytes: *bytes,
+            };
+            let volume = VolumeId(*volume);
+            return done(store, actor, Command::RetentionSet { volume, retention });
+        }
+        Step::MoveWindowsOn => drop(store.move_windows_on()?),
+        Step::ScheduleSet {
+            volume,
+            every,
+            keep,
+        } => {
+            let keep = keep.iter().map(|&(age, every)| Keep { age, every });
+            let keep: Vec<Keep> = keep.collect();
+            let schedule = every.map(|every| Schedule { every, keep });
+            let volume = VolumeId(*volume);
+            return done(store, actor, Command::ScheduleSet { volume, schedule });
+        }
+        Step::FollowSchedule(volume) => follow_schedule(store, clock, VolumeId(*volume))?,
+        Step::MoveArchives(before) => {
+            let before = (*before).min(store.state().boundary);
+            let mut copied = 0;
+            let mut copy = |_: &str, bytes: &[u8]| {
+                copied += bytes.len();
+                Ok(())
+            };
+            store.move_archives(before, Some(&mut copy))?;
+        }
+        Step::AuditSet(keep) => {
+            return done(store, actor, Command::AuditSet { keep: *keep });
+        }
+        Step::TrimArchives => drop(store.trim_archives()?),
+        other => unreachable!("{other:?} is no step about time"),
+    }
+    Ok(Ran::default())
+}
+
+fn done(store: &Store, actor: &Actor, command: Command) -> Result<Ran, Error> {
+    store.run(actor, command).map(|done| Ran {
+        first: Some(done.first),
+        acknowledged: Some(done.last),
+    })
+}
+
+/// What a daemon does at one look at the schedule of a volume.
+fn follow_schedule(store: &Store, clock: &ManualClock, volume: VolumeId) -> Result<(), Error> {
+    let state = store.state();
+    let schedule = state.volume(volume).and_then(|v| v.schedule.clone());
+    let Some(schedule) = schedule else {
+        return Ok(());
+    };
+    let all = state.checkpoints.values();
+    let theirs: Vec<&Arc<Checkpoint>> = all
+        .filter(|c| c.volumes == [volume] && is_scheduled_name(&c.name))
+        .collect();
+    let leases = store.leases();
+    let read = |id: CheckpointId| {
+        let mut sources = leases.iter().map(|lease| lease.source);
+        sources.any(|source| matches!(source, Source::Checkpoint(_, c) if c == id))
+    };
+    let existing: Vec<Taken> = theirs
+        .iter()
+        .map(|c| Taken {
+            at: c.elapsed,
+            stays: c.held || !c.removable || read(c.id),
+        })
+        .collect();
+    let actor = Actor::program();
+    let plan = plan(store.elapsed(), None, &existing, &schedule);
+    for place in plan.drop {
+        let command = Command::CheckpointGiveUp {
+            checkpoint: theirs[place].id,
+            cause: GiveUp::Schedule,
+        };
+        store.run(&actor, command)?;
+    }
+    if plan.take {
+        let command = Command::CheckpointCreate {
+            name: Some(scheduled_name(&state, clock.wall())),
+            volumes: vec![volume],
+            nomount: false,
+            removable: true,
+            nodata: false,
+            note: String::new(),
+        };
+        store.run(&actor, command)?;
+    }
+    Ok(())
+}
+
+impl Lockstep {
+    /// What a schedule took and let go, in order: only what it had taken of this volume itself, what may go, and never the newest.
+    pub(super) fn follow_schedule(
+        &mut self,
+        volume: VolumeNumber,
+        before: Seq,
+        error: Option<Error>,
+    ) -> Result<Option<&'static str>, String> {
+        // What is not counted yet is used by the books; what they say once something went nobody here knows.
+        let settling = self.reference.books.contains_key(&volume);
+        let mut unknown = false;
+        for (seq, event) in self.events_after(before)? {
+            match event {
+                Event::CheckpointGivenUp { checkpoint, cause } => {
+                    let goes = self.reference.thinned(volume, checkpoint.0);
+                    goes.map_err(|why| format!("{checkpoint} went at {seq} ({cause:?}): {why}"))?;
+                    self.thinned += 1;
+                    unknown = settling;
+                }
+                Event::CheckpointCreated { name, volumes, .. } => {
+                    if volumes != [VolumeId(volume)] || !is_scheduled_name(&name) {
+                        return Err(format!("a schedule took {name} of {volumes:?}"));
+                    }
+                    self.reference
+                        .taken_by_schedule(&name, volume, unknown)
+                        .map_err(|why| format!("a schedule took {name}: {why}"))?;
+                }
+                Event::HistoryReleased { before, .. } => self.reference.release_history(before),
+                _ => {}
+            }
+        }
+        match error {
+            None => Ok(None),
+            Some(error) if error.kind() == Kind::NoSpace && self.tight => Ok(Some("no-space")),
+            Some(error) if error.kind() == Kind::OverQuota => {
+                let refused = unknown || self.reference.is_above_soft(volume);
+                refused
+                    .then_some(Some("over-quota"))
+                    .ok_or_else(|| format!("a schedule: {error}"))
+            }
+            Some(error) => Err(format!("a schedule: {error}")),
+        }
+    }
+
+    /// Leases whose time is over are told so, and hold nothing any more.
+    pub(super) fn end_leases(&mut self) -> Result<(), String> {
+        let now = self.clock.monotonic();
+        for at in (0..self.leased.len()).rev() {
+            if self.leased[at].until.is_none_or(|until| now < until) {
+                continue;
+            }
+            let ended = self.leased.remove(at);
+            self.reference.leases.remove(at);
+            let told = self.store().still_leased(&ended.lease);
+            if told.as_ref().err().map(Error::kind) != Some(Kind::Stale) {
+                return Err(format!("a lease that is over: {told:?}"));
+            }
+        }
+        Ok(())
+    }
+}
