@@ -4,7 +4,7 @@
 use jiff::civil;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
-use strand_engine::{EventTime, Kind, Refusal};
+use strand_engine::{EventTime, Kind, Refusal, is_duration, parse_duration};
 
 /// The forms, for messages.
 pub(crate) const FORMS: &str =
@@ -16,7 +16,7 @@ pub(crate) fn looks_like_time(text: &str) -> bool {
     let rest = &text[digits..];
     digits > 0
         && (rest.starts_with(':')
-            || unit_ns(rest).is_some()
+            || is_duration(text)
             || (digits == 4 && rest.starts_with('-') && text.len() >= 10)
             || (digits == 8 && rest.starts_with('T')))
 }
@@ -28,8 +28,8 @@ pub(crate) fn looks_like_time(text: &str) -> bool {
 /// and for times before 1970.
 pub(crate) fn parse(text: &str, now: &Zoned) -> Result<EventTime, Refusal> {
     let text = text.trim();
-    if let Some(ago) = ago(text) {
-        let ns = ago.ok_or_else(|| too_far(text))?;
+    if is_duration(text) {
+        let ns = parse_duration(text).map_err(|_| too_far(text))?;
         let then = now
             .timestamp()
             .as_nanosecond()
@@ -89,34 +89,6 @@ fn too_far(text: &str) -> Refusal {
         format!("{text:?} lies before every store"),
     )
     .next(FORMS)
-}
-
-/// `10m`: the inner `None` where it is more than fits.
-fn ago(text: &str) -> Option<Option<u64>> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    if digits == 0 {
-        return None;
-    }
-    let unit = unit_ns(&text[digits..])?;
-    Some(
-        text[..digits]
-            .parse::<u64>()
-            .ok()
-            .and_then(|n| n.checked_mul(unit)),
-    )
-}
-
-fn unit_ns(unit: &str) -> Option<u64> {
-    const SECOND: u64 = 1_000_000_000;
-    Some(match unit {
-        "ms" => SECOND / 1000,
-        "s" => SECOND,
-        "m" | "min" => 60 * SECOND,
-        "h" => 3600 * SECOND,
-        "d" => 24 * 3600 * SECOND,
-        "w" => 7 * 24 * 3600 * SECOND,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

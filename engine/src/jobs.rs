@@ -1,5 +1,6 @@
 //! Jobs: what works in the background, how far it is, and how to end it.
 
+use crate::error::Error;
 use crate::ids::EventTime;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -277,6 +278,15 @@ impl Job {
     /// It ends, and says how.
     pub fn end(self, state: JobState) {
         self.note(state);
+    }
+
+    /// It ends with what came of it; `cut_short` says whether that is less than it was begun for, because it was told to end.
+    pub fn end_with<T>(self, done: &Result<T, Error>, cut_short: impl FnOnce(&T) -> bool) {
+        self.end(match done {
+            Ok(done) if cut_short(done) => JobState::Cancelled,
+            Ok(_) => JobState::Done,
+            Err(error) => JobState::Failed(error.to_string()),
+        });
     }
 
     fn note(&self, state: JobState) {

@@ -12,6 +12,7 @@ mod command;
 mod damage;
 mod decide;
 pub mod digest;
+mod duration;
 mod error;
 mod event;
 mod evolve;
@@ -42,6 +43,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use command::{Command, Request, View, WriteRun};
 pub use damage::Damage;
 pub use decide::{BULK_BLOCKS, decide, permitted};
+pub use duration::{duration, is_duration, parse_duration};
 pub use error::Error;
 pub use event::{
     Actor, Bytes, Cause, Event, Grade, MAX_EVENT_BLOCKS, MAX_MEMBERS, MAX_PATHS, MAX_RANGES,
@@ -66,7 +68,7 @@ pub use state::{
 };
 pub use store::{
     Defragged, Done, FileReader, InitOptions, Lease, LeaseInfo, LeftAlone, MovedArchives,
-    OpenOptions, Opening, Reach, ReclaimOptions, Reclaimed, Step, Store, Trail,
+    OpenOptions, Opening, ReclaimOptions, Reclaimed, Step, Store, Trail,
 };
 pub use views::Views;
 

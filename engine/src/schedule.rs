@@ -8,7 +8,7 @@ mod text;
 
 pub use names::{is_scheduled_name, scheduled_name};
 pub use plan::{Plan, Taken, next_due, plan};
-pub use text::{duration, parse_duration, parse_keep};
+pub use text::parse_keep;
 
 use serde::{Deserialize, Serialize};
 

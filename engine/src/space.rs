@@ -1,6 +1,8 @@
 //! What is said of space: how far back a volume can be viewed, why a checkpoint gave way, where versions lie that were moved.
 
+use crate::ids::Seq;
 use crate::radix::Radix;
+use crate::state::State;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use strand_journal::BlockAddr;
@@ -12,6 +14,17 @@ pub struct Retention {
     pub age: Option<u64>,
     /// Bytes written since.
     pub bytes: Option<u64>,
+}
+
+impl Retention {
+    /// How far a window reaches, where `default` holds for volumes of which nothing was set.
+    #[must_use]
+    pub fn or(self, default: Retention) -> Retention {
+        match self == Retention::default() {
+            true => default,
+            false => self,
+        }
+    }
 }
 
 /// Why a checkpoint is gone for good.
@@ -90,6 +103,15 @@ impl Places {
             end = end.max(until);
         }
         self.reclaimed.insert(first, end);
+    }
+}
+
+impl State {
+    /// Where the oldest of the history windows begins; `None` without volumes. Removed volumes that undo could bring back have one too.
+    #[must_use]
+    pub fn oldest_window(&self) -> Option<Seq> {
+        let volumes = self.volumes.values().chain(self.removed_volumes.values());
+        volumes.map(|v| v.history).min()
     }
 }
 

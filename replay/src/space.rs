@@ -75,7 +75,7 @@ pub fn report(store: &Store, read: &[Fileset]) -> Result<SpaceReport, Error> {
     let state = store.state();
     let blocks = u64::from(store.journal().blocks_per_segment());
     let mut found = SpaceReport {
-        window: oldest_window(&state),
+        window: state.oldest_window().unwrap_or(state.boundary),
         ..SpaceReport::default()
     };
     let nothing_young = BlockAddr(strand_journal::MAX_ADDRESS);
@@ -126,11 +126,6 @@ pub fn report(store: &Store, read: &[Fileset]) -> Result<SpaceReport, Error> {
     let a_day = events * day / u128::from(state.elapsed.max(1));
     found.events_a_day = u64::try_from(a_day).unwrap_or(u64::MAX);
     Ok(found)
-}
-
-fn oldest_window(state: &State) -> Seq {
-    let volumes = state.volumes.values().chain(state.removed_volumes.values());
-    volumes.map(|v| v.history).min().unwrap_or(state.boundary)
 }
 
 /// The state where the oldest window begins, and the address from which on everything is younger. No state where the windows begin now.

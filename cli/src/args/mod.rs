@@ -223,22 +223,11 @@ pub(crate) enum Command {
     Help(store::Help),
 }
 
-/// A duration: `500ms`, `10s`, `2m`; a bare number counts seconds.
+/// For clap: a stretch of time; a bare number counts seconds.
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let number: u64 = text[..end]
-        .parse()
-        .map_err(|_| format!("{text:?} is no time: write 500ms, 10s or 2m"))?;
-    match &text[end..] {
-        "ms" => Ok(Duration::from_millis(number)),
-        "" | "s" => Ok(Duration::from_secs(number)),
-        "m" => number
-            .checked_mul(60)
-            .map(Duration::from_secs)
-            .ok_or_else(|| format!("{text} is too long")),
-        unit => Err(format!("{unit:?} is no unit of time: use ms, s or m")),
+    match text.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => strand_engine::parse_duration(text).map(Duration::from_nanos),
     }
 }
 
@@ -277,11 +266,11 @@ mod tests {
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(parse_duration("0"), Ok(Duration::ZERO));
+        assert_eq!(parse_duration("1h"), Ok(Duration::from_secs(3600)));
         for bad in [
             "",
             "s",
             "-1",
-            "1h",
             "99999999999999999999",
             "18446744073709551615m",
         ] {

@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 use strand_engine::Keep;
-use strand_engine::schedule::{parse_duration, parse_keep};
+use strand_engine::parse_duration;
+use strand_engine::schedule::parse_keep;
 
 /// `schedule`, with a verb or without.
 #[derive(Args, Debug)]

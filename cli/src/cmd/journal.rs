@@ -11,7 +11,7 @@ use serde_json::json;
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::path::Path;
-use strand_engine::{Command, Kind, Refusal, Seq};
+use strand_engine::{Command, Kind, MovedArchives, Refusal, Seq};
 use strand_serve::control::keep_archive;
 use strand_serve::control::message::{Work, WorkDone};
 
@@ -21,13 +21,6 @@ pub(crate) fn run(context: &mut Context, noun: JournalNoun) -> Outcome {
         JournalVerb::Archive(args) => archive(context, &args),
         JournalVerb::Audit(args) => audit(context, &args),
     }
-}
-
-/// What was moved.
-struct Moved {
-    before: Seq,
-    archives: u64,
-    bytes: u64,
 }
 
 fn archive(context: &mut Context, args: &Archive) -> Outcome {
@@ -58,33 +51,20 @@ fn archive(context: &mut Context, args: &Archive) -> Outcome {
     told(context, &args.to, &moved)
 }
 
-fn carry(store: &Opened, before: Seq, dir: &File) -> Outcome<Moved> {
+fn carry(store: &Opened, before: Seq, dir: &File) -> Outcome<MovedArchives> {
     let Some(daemon) = store.daemon() else {
         let mut keep = |name: &str, bytes: &[u8]| keep_archive(dir.as_fd(), name, bytes);
-        let moved = store.move_archives(before, Some(&mut keep))?;
-        return Ok(Moved {
-            before: moved.before,
-            archives: moved.archives,
-            bytes: moved.bytes,
-        });
+        return Ok(store.move_archives(before, Some(&mut keep))?);
     };
     let begun = daemon.start(Work::MoveArchives { before }, Some(dir.as_fd()))?;
     let (ended, done) = job::follow(daemon, begun, "moving events", false)?;
     match job::outcome(&ended, done)? {
-        WorkDone::Moved {
-            before,
-            archives,
-            bytes,
-        } => Ok(Moved {
-            before,
-            archives,
-            bytes,
-        }),
+        WorkDone::Moved(moved) => Ok(moved),
         _ => refuse(Refusal::new(Kind::Io, "the daemon did something else")),
     }
 }
 
-fn told(context: &mut Context, to: &Path, moved: &Moved) -> Outcome {
+fn told(context: &mut Context, to: &Path, moved: &MovedArchives) -> Outcome {
     if context.out.json {
         let object = json!({"first_seq": moved.before, "archives": moved.archives, "bytes": moved.bytes, "to": to.to_string_lossy()});
         return context

@@ -7,8 +7,8 @@ use crate::error::Outcome;
 use crate::output::table::{Align, Table};
 use crate::output::units;
 use serde_json::{Value, json};
-use strand_engine::schedule::duration;
-use strand_engine::{Command, EventTime, Reach, Retention, Store, Volume};
+use strand_engine::duration;
+use strand_engine::{Command, EventTime, Retention, Store, Volume};
 
 /// Runs it.
 pub(crate) fn run(context: &mut Context, noun: RetentionNoun) -> Outcome {
@@ -63,14 +63,14 @@ fn set(context: &mut Context, args: &RetentionSet) -> Outcome {
     table.print(&mut context.out)
 }
 
-fn shrinks(before: &Reach, after: &Reach) -> bool {
+fn shrinks(before: &Retention, after: &Retention) -> bool {
     let less = |before: Option<u64>, after: Option<u64>| {
         after.is_some_and(|after| before.is_none_or(|before| after < before))
     };
     less(before.age, after.age) || less(before.bytes, after.bytes)
 }
 
-fn words(reach: &Reach) -> String {
+fn words(reach: &Retention) -> String {
     let age = reach.age.map(duration);
     let bytes = reach.bytes.map(units::size);
     let limits: Vec<String> = age.into_iter().chain(bytes).collect();
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn less_in_either_way_is_a_shorter_window() {
-        let window = |age, bytes| Reach { age, bytes };
+        let window = |age, bytes| Retention { age, bytes };
         let usual = window(Some(10), None);
         assert!(!shrinks(&usual, &usual));
         assert!(shrinks(&usual, &window(Some(9), None)));

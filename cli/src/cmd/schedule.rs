@@ -7,7 +7,8 @@ use crate::output::table::{Align, Table};
 use crate::output::units;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use strand_engine::schedule::{duration, is_scheduled_name};
+use strand_engine::duration;
+use strand_engine::schedule::is_scheduled_name;
 use strand_engine::{BLOCK, Checkpoint, Command, Schedule, State, Volume};
 use strand_replay::forecast::{Sample, simulate};
 

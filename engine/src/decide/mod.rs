@@ -13,7 +13,7 @@ mod undo;
 mod volumes;
 mod window;
 
-pub(crate) use window::in_reach;
+pub(crate) use window::{in_reach, is_past};
 
 use crate::command::{Command, Request};
 use crate::event::{Actor, Event, Grade, MAX_TEXT};

@@ -3,6 +3,7 @@
 use crate::event::{Event, Source};
 use crate::ids::{Seq, VolumeId};
 use crate::refusal::{Kind, Refusal};
+use crate::space::Retention;
 use crate::state::State;
 
 /// Refuses decided events that go back to before a window. A view may have been prepared before the window moved past it: what only that view showed may be
@@ -12,6 +13,15 @@ pub(super) fn goes_back_in_reach(state: &State, decided: &[Event]) -> Result<(),
     sources.try_for_each(|source| match source {
         Source::Position(volume, seq) => in_reach(state, volume, seq),
         Source::Live(_) | Source::Checkpoint(..) => Ok(()),
+    })
+}
+
+/// Whether what lies so far back (`age` in ns of elapsed time, `bytes` written since) is further back than the window of any volume is to reach: its
+/// retention, or the store's default. What is past may be given up without need.
+pub(crate) fn is_past(state: &State, default: Retention, age: u64, bytes: u64) -> bool {
+    state.volumes.values().all(|volume| {
+        let reach = volume.retention.or(default);
+        reach.age.is_some_and(|most| age > most) || reach.bytes.is_some_and(|most| bytes > most)
     })
 }
 

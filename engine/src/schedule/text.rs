@@ -1,22 +1,8 @@
 //! A schedule in words: `15m`, `4h:all,2d:hourly,30d:daily`.
 
 use super::{Keep, MAX_KEEPS, Schedule};
+use crate::duration::{DAY, HOUR, MINUTE, WEEK, duration, parse_duration};
 use std::fmt;
-
-const SECOND: u64 = 1_000_000_000;
-const MINUTE: u64 = 60 * SECOND;
-const HOUR: u64 = 60 * MINUTE;
-const DAY: u64 = 24 * HOUR;
-const WEEK: u64 = 7 * DAY;
-
-/// The units, the greatest first.
-const UNITS: [(&str, u64); 5] = [
-    ("w", WEEK),
-    ("d", DAY),
-    ("h", HOUR),
-    ("m", MINUTE),
-    ("s", SECOND),
-];
 
 /// Words for how much is kept of a stretch of time.
 const WORDS: [(&str, u64); 5] = [
@@ -26,38 +12,6 @@ const WORDS: [(&str, u64); 5] = [
     ("daily", DAY),
     ("weekly", WEEK),
 ];
-
-/// Reads a stretch of time such as `90s`, `15m`, `4h`, `30d` or `2w`, in ns.
-///
-/// # Errors
-/// A sentence that says what was expected.
-pub fn parse_duration(text: &str) -> Result<u64, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let scale = UNITS.iter().find(|(name, _)| *name == unit);
-    let (Some((_, scale)), false) = (scale, number.is_empty()) else {
-        return Err(format!(
-            "{text:?} is no stretch of time: write 90s, 15m, 4h, 30d or 2w"
-        ));
-    };
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|n| n.checked_mul(*scale))
-        .ok_or_else(|| format!("{text} is too long"))
-}
-
-/// A stretch of time as [`parse_duration`] reads it, in its greatest whole unit; parts of a second are left out.
-#[must_use]
-pub fn duration(ns: u64) -> String {
-    let whole = |scale: &u64| ns >= *scale && ns.is_multiple_of(*scale);
-    // Days before weeks: nobody says four weeks and two days for thirty.
-    let mut units = UNITS.iter().skip(1);
-    let (name, scale) = units
-        .find(|(_, scale)| whole(scale))
-        .unwrap_or(&("s", SECOND));
-    format!("{}{name}", ns / scale)
-}
 
 /// Reads what is kept: steps of `AGE:HOW`, where HOW is `all`, `minutely`, `hourly`, `daily`, `weekly`, or a stretch of time.
 ///
@@ -136,10 +90,6 @@ mod tests {
             assert!(schedule.is_sound());
             assert_eq!(schedule.to_string(), format!("every 15m, keep {text}"));
         }
-        assert_eq!(parse_duration("2w"), Ok(14 * DAY));
-        assert_eq!(duration(14 * DAY), "14d");
-        assert_eq!(duration(0), "0s");
-        assert_eq!(duration(90 * SECOND + 1), "90s");
     }
 
     #[test]
@@ -162,8 +112,5 @@ mod tests {
         }
         let many = vec!["1h:all"; 17].join(",");
         assert!(parse_keep(&many).is_err());
-        for bad in ["", "h", "15", "15 m", "1.5h", "-1h", "999999999999w"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -157,6 +157,13 @@ pub fn list(disk: &dyn Disk) -> Result<Vec<(Seq, String)>, Error> {
     Ok(files)
 }
 
+/// What all state files together take, in bytes, as far as that can be told.
+#[must_use]
+pub fn bytes(disk: &dyn Disk) -> u64 {
+    let files = list(disk).unwrap_or_default();
+    files.iter().map(|(seq, _)| size(disk, *seq)).sum()
+}
+
 /// The position in the name of a state file; `None` where the name is not one.
 fn position(name: &str) -> Option<Seq> {
     let digits = name.strip_suffix(WHOLE)?;

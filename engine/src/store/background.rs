@@ -9,7 +9,7 @@ use crate::ids::Seq;
 use crate::owner::settle;
 use crate::statefile;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use strand_journal::{Access, Disk, Journal, Start};
 
@@ -28,27 +28,6 @@ pub(super) struct StateFiles {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Held by whoever writes state files or removes them.
     files: Arc<Mutex<()>>,
-    /// Held by whoever moves archives away.
-    pub(super) moving: Moving,
-}
-
-/// What is known between two movements of archives.
-#[derive(Debug, Default)]
-pub(super) struct Moving {
-    one: Mutex<()>,
-    /// With this beginning of the oldest window and so many bytes of archives none could go.
-    pub(super) in_vain: Mutex<Option<(Seq, u64)>>,
-}
-
-impl Moving {
-    /// For whoever moves archives; `None` where somebody does.
-    pub(super) fn begin(&self) -> Option<MutexGuard<'_, ()>> {
-        match self.one.try_lock() {
-            Ok(one) => Some(one),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
 }
 
 impl StateFiles {
@@ -78,7 +57,6 @@ impl StateFiles {
             wanted: AtomicBool::new(false),
             thread: Mutex::new(None),
             files: Arc::default(),
-            moving: Moving::default(),
         }
     }
 
@@ -200,7 +178,7 @@ impl Frozen {
         let written = statefile::write(disk, &self.state, &start, journal.store())?;
         // What stands for events that have moved away, and what the windows' oldest views are folded from.
         let base = journal.reader().origin().number - 1;
-        let window = super::horizon::oldest_window(&self.state).unwrap_or(0);
+        let window = self.state.oldest_window().unwrap_or(0);
         statefile::prune(disk, KEEP, &[base, window])?;
         tell_bytes(journal, disk);
         Ok(written.bytes)
@@ -209,9 +187,7 @@ impl Frozen {
 
 /// Tells the journal what the state files take: it counts against the capacity.
 pub(super) fn tell_bytes(journal: &Journal, disk: &dyn Disk) {
-    let files = statefile::list(disk).unwrap_or_default();
-    let bytes = files.iter().map(|(seq, _)| statefile::size(disk, *seq));
-    journal.set_other_bytes(bytes.sum());
+    journal.set_other_bytes(statefile::bytes(disk));
 }
 
 /// How far the journal reaches, in bytes.

@@ -8,8 +8,9 @@ use crate::command::Command;
 use crate::error::Error;
 use crate::event::{Actor, MAX_RELOCATED};
 use crate::ids::{Ino, VolumeId};
-use crate::jobs::{Job, JobState};
+use crate::jobs::Job;
 use crate::refusal::{Kind, Refusal};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use strand_journal::{Access, BLOCK_SIZE, Block, Slab, Ticket};
@@ -20,7 +21,7 @@ const WINDOW_BLOCKS: usize = 4096;
 const GOOD_RUN: usize = 64;
 
 /// What was put in order.
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Defragged {
     /// Files looked at.
     pub files: u64,
@@ -46,11 +47,7 @@ impl Store {
         job: Job,
     ) -> Result<Defragged, Error> {
         let done = self.defrag_files(volume, file, Pace::new(rate), &job);
-        match &done {
-            Ok(done) if done.cancelled => job.end(JobState::Cancelled),
-            Ok(_) => job.end(JobState::Done),
-            Err(error) => job.end(JobState::Failed(error.to_string())),
-        }
+        job.end_with(&done, |done| done.cancelled);
         done
     }
 

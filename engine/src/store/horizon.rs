@@ -10,11 +10,12 @@ use crate::ids::Seq;
 use crate::refusal::{Kind, Refusal};
 use crate::state::State;
 use crate::statefile;
-use std::sync::PoisonError;
+use serde::{Deserialize, Serialize};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use strand_journal::{CopyArchive, Disk, SegmentState, Start, StoreId};
 
 /// What moved away.
-#[derive(Copy, Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Copy, Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct MovedArchives {
     /// The first event that is still in the store.
     pub before: Seq,
@@ -22,6 +23,26 @@ pub struct MovedArchives {
     pub archives: u64,
     /// Their bytes.
     pub bytes: u64,
+}
+
+/// What is known between two movements of archives.
+#[derive(Debug, Default)]
+pub(super) struct Leaving {
+    /// Held by whoever moves archives away.
+    one: Mutex<()>,
+    /// With this beginning of the oldest window and so many bytes of archives none could go.
+    in_vain: Mutex<Option<(Seq, u64)>>,
+}
+
+impl Leaving {
+    /// For whoever moves archives; `None` where somebody does.
+    fn begin(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.one.try_lock() {
+            Ok(one) => Some(one),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
 }
 
 /// The state before the first event that a store still has, and where that event stands.
@@ -78,7 +99,7 @@ impl Store {
                     .into(),
             );
         }
-        let Some(_one) = self.state_files.moving.begin() else {
+        let Some(_one) = self.leaving.begin() else {
             return Err(Refusal::new(
                 Kind::Busy,
                 "events are being moved out of the store already",
@@ -161,7 +182,7 @@ impl Store {
         let Some(keep) = state.audit else {
             return Ok(MovedArchives::default());
         };
-        let window = oldest_window(&state);
+        let window = state.oldest_window();
         drop(state);
         let segments = self.journal.segments();
         let mut bytes: u64 = segments.iter().map(|s| s.archive_bytes).sum();
@@ -169,7 +190,7 @@ impl Store {
             return Ok(MovedArchives::default());
         }
         // Somebody moves them away already, perhaps slowly.
-        let Some(_one) = self.state_files.moving.begin() else {
+        let Some(_one) = self.leaving.begin() else {
             return Ok(MovedArchives::default());
         };
         let all = bytes;
@@ -209,7 +230,7 @@ impl Store {
             return Ok(None);
         }
         let in_vain = || {
-            let known = self.state_files.moving.in_vain.lock();
+            let known = self.leaving.in_vain.lock();
             known.unwrap_or_else(PoisonError::into_inner)
         };
         if *in_vain() == Some((before, bytes)) {
@@ -269,10 +290,4 @@ impl Store {
         }
         Ok(earliest)
     }
-}
-
-/// Where the oldest of the history windows begins; `None` without volumes.
-pub(super) fn oldest_window(state: &State) -> Option<Seq> {
-    let volumes = state.volumes.values().chain(state.removed_volumes.values());
-    volumes.map(|v| v.history).min()
 }

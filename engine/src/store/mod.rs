@@ -29,7 +29,6 @@ pub use leases::{Lease, LeaseInfo};
 pub use open::{InitOptions, OpenOptions, Opening};
 pub use read::FileReader;
 pub use reclaim::{LeftAlone, ReclaimOptions, Reclaimed};
-pub use window::Reach;
 
 use crate::clock::Clock;
 use crate::command::Command;
@@ -83,6 +82,8 @@ pub struct Store {
     jobs: Jobs,
     /// Held by whoever moves versions.
     moving: Mutex<()>,
+    /// Archives that are moved away.
+    leaving: horizon::Leaving,
     /// Elapsed time by the events, and by the monotonic clock, and the journal's end, when the store was opened.
     opened: window::Opened,
     capacity: Option<u64>,

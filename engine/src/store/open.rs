@@ -276,6 +276,7 @@ impl Store {
             window: super::window::Window::default(),
             jobs: crate::jobs::Jobs::default(),
             moving: Mutex::default(),
+            leaving: super::horizon::Leaving::default(),
             opened,
             capacity,
             asking: std::sync::OnceLock::new(),

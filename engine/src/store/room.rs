@@ -35,11 +35,7 @@ impl Store {
         let space = self.journal.space();
         let by_disk = self.disk.free_bytes().unwrap_or(0) / space.segment_size;
         let by_capacity = space.capacity.map_or(u64::MAX, |capacity| {
-            let files = statefile::list(&*self.disk).unwrap_or_default();
-            let states = files
-                .iter()
-                .map(|(seq, _)| statefile::size(&*self.disk, *seq));
-            let besides = states.sum::<u64>().saturating_add(space.archive_bytes);
+            let besides = statefile::bytes(&*self.disk).saturating_add(space.archive_bytes);
             let left = capacity.saturating_sub(besides);
             (left / space.segment_size).saturating_sub(space.segments)
         });

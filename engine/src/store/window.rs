@@ -4,9 +4,9 @@
 //! root, cheap), at a state file, or at the present.
 
 use super::Store;
-use super::horizon::oldest_window;
 use crate::block::BLOCK;
 use crate::command::Command;
+use crate::decide::is_past;
 use crate::error::Error;
 use crate::event::Actor;
 use crate::ids::Seq;
@@ -58,15 +58,6 @@ pub(super) struct Opened {
     pub(super) head: BlockAddr,
 }
 
-/// How far the window of a volume reaches at most.
-#[derive(Copy, Clone, Debug, Eq, PartialEq)]
-pub struct Reach {
-    /// In ns.
-    pub age: Option<u64>,
-    /// In bytes written.
-    pub bytes: Option<u64>,
-}
-
 impl Store {
     /// Time that passed, in ns, as ages count it: in the events, and while this process runs by the clock that nobody sets.
     #[must_use]
@@ -79,19 +70,18 @@ impl Store {
         in_events.max(self.opened.elapsed.saturating_add(here))
     }
 
-    /// How far a retention reaches in this store.
-    #[must_use]
-    pub fn reach(&self, retention: Retention) -> Reach {
-        if retention != Retention::default() {
-            return Reach {
-                age: retention.age,
-                bytes: retention.bytes,
-            };
-        }
-        Reach {
+    /// How far a window reaches in this store where nothing was set.
+    fn default_retention(&self) -> Retention {
+        Retention {
             age: Some(DEFAULT_AGE),
             bytes: self.capacity.map(|capacity| capacity / DEFAULT_SHARE),
         }
+    }
+
+    /// How far a retention reaches in this store: as it says, or as the default does.
+    #[must_use]
+    pub fn reach(&self, retention: Retention) -> Retention {
+        retention.or(self.default_retention())
     }
 
     /// Keeps the present state where a step of the window has passed since the last one kept. Cheap where not.
@@ -118,7 +108,7 @@ impl Store {
         }
         let now = self.keep_now();
         let past = self.newest_past(&now.state, &kept);
-        let base = oldest_window(&now.state).unwrap_or(now.state.boundary);
+        let base = now.state.oldest_window().unwrap_or(now.state.boundary);
         kept.push_back(now);
         thin(&mut kept, base, past);
     }
@@ -168,10 +158,7 @@ impl Store {
         let head = self.journal.head().next_addr;
         let bytes = head.0.saturating_sub(kept.young.0).saturating_mul(BLOCK);
         let age = self.elapsed_at(now.elapsed).saturating_sub(kept.elapsed);
-        now.volumes.values().all(|volume| {
-            let reach = self.reach(volume.retention);
-            reach.age.is_some_and(|most| age > most) || reach.bytes.is_some_and(|most| bytes > most)
-        })
+        is_past(now, self.default_retention(), age, bytes)
     }
 
     /// The states that windows can begin at, oldest first: state files, and those kept on the way. State files before `from` are not loaded.
@@ -226,7 +213,7 @@ impl Store {
     /// As [`Store::submit`] and [`Store::commit`].
     pub fn move_windows_on(&self) -> Result<Option<Seq>, Error> {
         let now = self.state();
-        let oldest = oldest_window(&now).unwrap_or(now.boundary);
+        let oldest = now.oldest_window().unwrap_or(now.boundary);
         let past = self.candidates(oldest.saturating_add(1));
         let past = past.into_iter().rev().find(|kept| self.is_past(&now, kept));
         match past {
@@ -238,7 +225,7 @@ impl Store {
     /// The steps in which the history could be given up, oldest first; behind the last one only the present is left.
     pub(super) fn steps_of_history(&self) -> Vec<Seq> {
         let now = self.state();
-        let oldest = oldest_window(&now).unwrap_or(now.boundary);
+        let oldest = now.oldest_window().unwrap_or(now.boundary);
         let candidates = self.candidates(oldest.saturating_add(1));
         candidates.iter().map(|kept| kept.state.boundary).collect()
     }

@@ -5,7 +5,8 @@ use super::turnover::{Boundary, Lost, Watch, follow};
 use super::{mapped, no_volume};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use strand_engine::schedule::{Taken, duration, next_due, plan};
+use strand_engine::duration;
+use strand_engine::schedule::{Taken, next_due, plan};
 use strand_engine::{Error, EventTime, Kind, Refusal, Schedule, Store, VolumeId};
 
 /// The most checkpoints that a simulated schedule takes.

@@ -4,7 +4,7 @@ use super::back::Logged;
 use super::labels::{Labels, actor_label, counted, grouped};
 use super::run::Run;
 use super::touch;
-use strand_engine::schedule::duration;
+use strand_engine::duration;
 use strand_engine::{CheckpointId, Event, GiveUp, Limit, Shift, Source, VolumeId};
 
 /// Says whether an event is what its command is about, rather than a part of it.

@@ -9,8 +9,8 @@ use std::fmt;
 use std::path::PathBuf;
 use strand_engine::jobs::{JobInfo, JobState};
 use strand_engine::{
-    Actor, Command, Done, Durable, Event, EventTime, Ino, Kind, Reclaimed, Refusal, Seq, Source,
-    Ticket, Trail, VolumeId,
+    Actor, Command, Defragged, Done, Durable, Event, EventTime, Ino, Kind, MovedArchives,
+    Reclaimed, Refusal, Seq, Source, Ticket, Trail, VolumeId,
 };
 use strand_journal::ChainHash;
 
@@ -197,60 +197,13 @@ pub enum Work {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum WorkDone {
     /// Space was given back.
-    Reclaimed(Reclaim),
+    Reclaimed(Reclaimed),
     /// Old events were moved away.
-    Moved {
-        /// The first event that is still there.
-        before: Seq,
-        /// How many archives went.
-        archives: u64,
-        /// Their bytes.
-        bytes: u64,
-    },
+    Moved(MovedArchives),
     /// It failed.
     Failed(Refused),
     /// Files were put in order.
-    Defragged {
-        /// Files looked at.
-        files: u64,
-        /// Files of which something was moved.
-        moved: u64,
-        /// Bytes that were copied.
-        bytes: u64,
-        /// It was told to end before it was done.
-        cancelled: bool,
-    },
-}
-
-/// What was given back.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
-pub struct Reclaim {
-    /// How many segments.
-    pub segments: u64,
-    /// Their bytes, less those of archives and copies.
-    pub bytes_freed: u64,
-    /// Bytes that were copied.
-    pub bytes_copied: u64,
-    /// Where the history begins now, if it moved on.
-    pub history: Option<Seq>,
-    /// Segments that stay for a reason that somebody should see to.
-    pub left_alone: Vec<(u64, String)>,
-    /// It was told to end before it was done.
-    pub cancelled: bool,
-}
-
-impl From<Reclaimed> for Reclaim {
-    fn from(done: Reclaimed) -> Self {
-        let left = done.left_alone.into_iter();
-        Self {
-            segments: done.segments,
-            bytes_freed: done.bytes_freed,
-            bytes_copied: done.bytes_copied,
-            history: done.history,
-            left_alone: left.map(|left| (left.segment, left.why)).collect(),
-            cancelled: done.cancelled,
-        }
-    }
+    Defragged(Defragged),
 }
 
 /// A job.

@@ -195,17 +195,12 @@ fn carry_out(
                 ..ReclaimOptions::default()
             };
             match store.reclaim_as(&options, job) {
-                Ok(done) => WorkDone::Reclaimed(done.into()),
+                Ok(done) => WorkDone::Reclaimed(done),
                 Err(error) => failed(error),
             }
         }
         Work::Defrag { volume, file, rate } => match store.defrag(volume, file, rate, job) {
-            Ok(done) => WorkDone::Defragged {
-                files: done.files,
-                moved: done.moved,
-                bytes: done.bytes,
-                cancelled: done.cancelled,
-            },
+            Ok(done) => WorkDone::Defragged(done),
             Err(error) => failed(error),
         },
         Work::MoveArchives { before } => {
@@ -218,11 +213,7 @@ fn carry_out(
                 false => keep_archive(dir.as_fd(), name, bytes),
             };
             match store.move_archives(before, Some(&mut keep)) {
-                Ok(moved) => WorkDone::Moved {
-                    before: moved.before,
-                    archives: moved.archives,
-                    bytes: moved.bytes,
-                },
+                Ok(moved) => WorkDone::Moved(moved),
                 Err(error) => {
                     if !job.is_cancelled() {
                         job.end(strand_engine::jobs::JobState::Failed(error.to_string()));

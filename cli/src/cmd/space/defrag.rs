@@ -7,17 +7,8 @@ use crate::error::{Outcome, refuse};
 use crate::output::units;
 use crate::tree::{self, Last};
 use serde_json::json;
-use strand_engine::{Fileset, Ino, JobKind, Kind, Refusal, Volume};
+use strand_engine::{Defragged, Fileset, Ino, JobKind, Kind, Refusal, Volume};
 use strand_serve::control::message::{Work, WorkDone};
-
-/// What was done, over all files.
-#[derive(Default)]
-struct Sum {
-    files: u64,
-    moved: u64,
-    bytes: u64,
-    cancelled: bool,
-}
 
 /// Runs it.
 pub(super) fn run(context: &mut Context, args: &Args) -> Outcome {
@@ -32,14 +23,14 @@ pub(super) fn run(context: &mut Context, args: &Args) -> Outcome {
             below(&found.live, ino).into_iter().map(Some).collect()
         }
     };
-    let mut sum = Sum::default();
+    let mut sum = Defragged::default();
     for file in files {
         one(&store, found, file, args.rate, &mut sum)?;
         if sum.cancelled {
             break;
         }
     }
-    let Sum {
+    let Defragged {
         files,
         moved,
         bytes,
@@ -95,18 +86,15 @@ fn one(
     volume: &Volume,
     file: Option<Ino>,
     rate: Option<u64>,
-    sum: &mut Sum,
+    sum: &mut Defragged,
 ) -> Outcome {
     let id = volume.id;
-    let (files, moved, bytes, cancelled) = match store.daemon() {
-        None => {
-            let done = job::here(store, JobKind::Defrag, "defragmenting", |store| {
-                let now = store.clock().wall();
-                let job = store.jobs().begin(JobKind::Defrag, &*volume.name, now);
-                store.defrag(id, file, rate, job)
-            })?;
-            (done.files, done.moved, done.bytes, done.cancelled)
-        }
+    let done = match store.daemon() {
+        None => job::here(store, JobKind::Defrag, "defragmenting", |store| {
+            let now = store.clock().wall();
+            let job = store.jobs().begin(JobKind::Defrag, &*volume.name, now);
+            store.defrag(id, file, rate, job)
+        })?,
         Some(daemon) => {
             let work = Work::Defrag {
                 volume: id,
@@ -116,19 +104,14 @@ fn one(
             let begun = daemon.start(work, None)?;
             let (ended, done) = job::follow(daemon, begun, "defragmenting", true)?;
             match job::outcome(&ended, done)? {
-                WorkDone::Defragged {
-                    files,
-                    moved,
-                    bytes,
-                    cancelled,
-                } => (files, moved, bytes, cancelled),
+                WorkDone::Defragged(done) => done,
                 _ => return refuse(Refusal::new(Kind::Io, "the daemon did something else")),
             }
         }
     };
-    sum.files += files;
-    sum.moved += moved;
-    sum.bytes += bytes;
-    sum.cancelled |= cancelled;
+    sum.files += done.files;
+    sum.moved += done.moved;
+    sum.bytes += done.bytes;
+    sum.cancelled |= done.cancelled;
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::error::Outcome;
 use crate::output::units;
 use serde_json::json;
 use strand_engine::BLOCK;
-use strand_engine::schedule::duration;
+use strand_engine::duration;
 use strand_replay::forecast::forecast;
 
 /// The classic rule: a tenth of a file system is enough for the checkpoint of a backup window.

@@ -8,7 +8,7 @@ use crate::error::{Outcome, refuse};
 use crate::output::units;
 use serde_json::json;
 use strand_engine::jobs::JobKind;
-use strand_engine::{Kind, ReclaimOptions, Refusal};
+use strand_engine::{Kind, LeftAlone, ReclaimOptions, Refusal};
 use strand_serve::control::message::{Work, WorkDone};
 
 /// Runs it.
@@ -39,7 +39,6 @@ pub(super) fn run(context: &mut Context, args: &Args) -> Outcome {
             job::here(&store, JobKind::Reclaim, "reclaiming", |store| {
                 store.reclaim(&options)
             })?
-            .into()
         }
         Some(daemon) => {
             let work = Work::Reclaim {
@@ -65,11 +64,11 @@ pub(super) fn run(context: &mut Context, args: &Args) -> Outcome {
         let left = done
             .left_alone
             .iter()
-            .map(|(segment, why)| json!({"segment": segment, "why": why}));
+            .map(|left| json!({"segment": left.segment, "why": left.why}));
         let left: Vec<_> = left.collect();
         return context.out.object(json!({
             "segments": done.segments, "bytes_freed": freed, "bytes_copied": done.bytes_copied, "used_before_bytes": before,
-            "history_seq": done.history, "left_alone": left, "cancelled": done.cancelled,
+            "history_seq": done.history, "left_alone": left, "scattered_bytes": done.scattered, "cancelled": done.cancelled,
         }));
     }
     if let Some(seq) = done.history {
@@ -78,7 +77,16 @@ pub(super) fn run(context: &mut Context, args: &Args) -> Outcome {
             .line(format!("the history window begins at seq {seq} now"))?;
     }
     context.out.line(match done.segments {
-        0 => "nothing to give back".to_owned(),
+        0 if done.scattered == 0 || done.cancelled => "nothing to give back".to_owned(),
+        0 if args.now => format!(
+            "nothing to give back: {} lies scattered among too much that is alive",
+            units::size(done.scattered)
+        ),
+        0 => format!(
+            "nothing to give back yet: {} lies scattered in segments that are more than half alive\n  \
+             it goes when room runs low, or now, with the history: strand space reclaim --now",
+            units::size(done.scattered)
+        ),
         segments => format!(
             "gave back {} in {}; {} of living blocks copied",
             units::size(freed),
@@ -86,7 +94,7 @@ pub(super) fn run(context: &mut Context, args: &Args) -> Outcome {
             units::size(done.bytes_copied)
         ),
     })?;
-    for (segment, why) in &done.left_alone {
+    for LeftAlone { segment, why } in &done.left_alone {
         context
             .out
             .line(format!("  segment {segment} stays: {why}"))?;

@@ -5,7 +5,6 @@ use crate::jobs::Job;
 use crate::marks::{Marks, roots_of};
 use crate::space::Places;
 use crate::store::Store;
-use crate::store::horizon::oldest_window;
 use strand_journal::BlockAddr;
 
 /// What was alive when the roots were frozen; what was not then never will be.
@@ -37,7 +36,7 @@ impl Store {
         let head = self.journal.head().next_addr;
         let mut roots = self.leases.roots(self.clock.monotonic());
         drop(inner);
-        let oldest = oldest_window(&state).unwrap_or(state.boundary);
+        let oldest = state.oldest_window().unwrap_or(state.boundary);
         let young = if oldest >= state.boundary {
             head
         } else {

@@ -15,8 +15,9 @@ use crate::command::Command;
 use crate::error::Error;
 use crate::event::{Actor, MAX_RECLAIMED, MAX_RELOCATED};
 use crate::ids::Seq;
-use crate::jobs::{Job, JobKind, JobState};
+use crate::jobs::{Job, JobKind};
 use mark::Marked;
+use serde::{Deserialize, Serialize};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 use strand_journal::{Access, Error as JournalError, SegmentState};
@@ -42,7 +43,7 @@ pub struct ReclaimOptions {
 }
 
 /// A segment that could not be given back.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct LeftAlone {
     /// Its number.
     pub segment: u64,
@@ -51,7 +52,7 @@ pub struct LeftAlone {
 }
 
 /// What was given back.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Reclaimed {
     /// How many segments.
     pub segments: u64,
@@ -63,6 +64,8 @@ pub struct Reclaimed {
     pub history: Option<Seq>,
     /// Segments that stay for a reason that somebody should see to.
     pub left_alone: Vec<LeftAlone>,
+    /// Bytes that could be given back besides: they lie scattered in segments that hold too much that is alive for it to be worth it.
+    pub scattered: u64,
     /// It was told to end before it was done.
     pub cancelled: bool,
 }
@@ -96,11 +99,7 @@ impl Store {
     /// As [`Store::reclaim`].
     pub fn reclaim_as(&self, options: &ReclaimOptions, job: Job) -> Result<Reclaimed, Error> {
         let found = self.reclaim_for(options, false, &job);
-        match &found {
-            Ok(done) if done.cancelled => job.end(JobState::Cancelled),
-            Ok(_) => job.end(JobState::Done),
-            Err(error) => job.end(JobState::Failed(error.to_string())),
-        }
+        job.end_with(&found, |done| done.cancelled);
         found
     }
 
@@ -130,7 +129,7 @@ impl Store {
             done.cancelled = job.is_cancelled();
             return Ok(done);
         };
-        let candidates = self.candidates_of(&marked, options);
+        let candidates = self.candidates_of(&marked, options, &mut done.scattered);
         job.set_total(candidates.len() as u64 * self.segment_bytes());
         let mut sweep = sweep::Sweep::new(self, &marked, job, Pace::new(options.rate));
         let mut rest = candidates.as_slice();
@@ -165,8 +164,13 @@ impl Store {
         u64::from(self.journal.blocks_per_segment()) * BLOCK
     }
 
-    /// The segments that are worth it, deadest first.
-    fn candidates_of(&self, marked: &Marked, options: &ReclaimOptions) -> Vec<Candidate> {
+    /// The segments that are worth it, deadest first; `scattered` grows by what the others would give back.
+    fn candidates_of(
+        &self,
+        marked: &Marked,
+        options: &ReclaimOptions,
+        scattered: &mut u64,
+    ) -> Vec<Candidate> {
         let blocks = u64::from(self.journal.blocks_per_segment());
         let most = options.most_live.unwrap_or(match options {
             ReclaimOptions { now: true, .. } => 90,
@@ -179,7 +183,12 @@ impl Store {
         let mut candidates: Vec<Candidate> = sealed
             .filter_map(|segment| {
                 let living = marked.living_in(segment.number, blocks)?;
-                (self.copied_blocks(living) <= most).then_some(Candidate {
+                let copied = self.copied_blocks(living);
+                if copied > most {
+                    *scattered += blocks.saturating_sub(copied) * BLOCK;
+                    return None;
+                }
+                Some(Candidate {
                     number: segment.number,
                     living,
                 })
