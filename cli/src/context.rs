@@ -162,14 +162,7 @@ impl Context {
         let store = Store::open_beside(Arc::new(disk), clock, options, &until)
             .map_err(|error| opening::not_opened(path, &error))?;
         if store.journal().store() != daemon.store() {
-            return refuse(
-                Refusal::new(
-                    Kind::Stale,
-                    format!("the daemon does not serve the store {}", path.display()),
-                )
-                .why(format!("pid {} serves another one", daemon.pid()))
-                .next("end that daemon"),
-            );
+            return refuse(opening::another_store(path, &daemon));
         }
         Ok(Opened::beside(store, daemon, changing))
     }
@@ -219,19 +212,20 @@ pub(crate) fn volume_or_only<'a>(state: &'a State, name: Option<&str>) -> Outcom
     let mut volumes = state.volumes.values();
     match (volumes.next(), volumes.next()) {
         (Some(only), None) => Ok(only),
-        (None, _) => refuse(
-            Refusal::new(Kind::NotFound, "the store has no volume")
-                .next("strand volume create NAME"),
-        ),
-        _ => refuse(
-            Refusal::new(Kind::Usage, "which volume?")
-                .why(format!(
-                    "the store has {}",
-                    list(state.volume_names.keys().map(AsRef::as_ref))
-                ))
-                .next("name it with --volume VOL"),
-        ),
+        _ => refuse(several(state.volume_names.keys().map(AsRef::as_ref))),
     }
+}
+
+/// A refusal where no volume was named, and there is none, or more than one.
+pub(crate) fn several<'a>(names: impl IntoIterator<Item = &'a str>) -> Refusal {
+    let names: Vec<&str> = names.into_iter().collect();
+    if names.is_empty() {
+        return Refusal::new(Kind::NotFound, "the store has no volume")
+            .next("strand volume create NAME");
+    }
+    Refusal::new(Kind::Usage, "which volume?")
+        .why(format!("the store has {}", list(names)))
+        .next("name it with --volume VOL")
 }
 
 /// The checkpoint of that name.

@@ -4,6 +4,7 @@
 mod actor;
 mod args;
 mod cmd;
+mod commanded;
 mod confirm;
 mod context;
 mod demo;

@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use strand_engine::{Error, Kind, Refusal, Store};
 use strand_journal::Error as JournalError;
+use strand_serve::control::Client;
 
 /// The store's directory cannot be entered.
 pub(crate) fn no_directory(path: &Path, error: &io::Error) -> Refusal {
@@ -53,6 +54,16 @@ pub(crate) fn not_opened(path: &Path, error: &Error) -> Refusal {
             .get_or_insert_with(|| "strand init DIR makes one".into());
     }
     refusal
+}
+
+/// The daemon that answers serves another store than the directory's.
+pub(crate) fn another_store(path: &Path, daemon: &Client) -> Refusal {
+    Refusal::new(
+        Kind::Stale,
+        format!("the daemon does not serve the store {}", path.display()),
+    )
+    .why(format!("pid {} serves another one", daemon.pid()))
+    .next("end that daemon")
 }
 
 fn denied(path: &Path, kind: ErrorKind) -> Option<Refusal> {

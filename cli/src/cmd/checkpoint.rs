@@ -4,13 +4,13 @@ use super::checkpoint_view;
 use super::removal::{self, movement};
 use crate::args::checkpoint::{Create, Flag, Flagged, List, Noun, Rename, Verb};
 use crate::confirm::confirm;
-use crate::context::{self, Context, checkpoint, volume, volume_or_only};
+use crate::context::{self, Context, checkpoint, volume};
 use crate::error::{Outcome, refuse};
 use crate::output::table::{Align, Table};
 use crate::output::{units, words};
 use crate::tree;
 use serde_json::{Value, json};
-use strand_engine::{BLOCK, Checkpoint, Command, Image, Kind, Ledger, Refusal, State, Volume};
+use strand_engine::{BLOCK, Checkpoint, Command, Event, Image, Kind, Ledger, Refusal, State, Volume};
 use strand_replay::log::actor_value;
 
 /// Runs it.
@@ -32,16 +32,8 @@ pub(crate) fn run(context: &mut Context, noun: Noun) -> Outcome {
 }
 
 fn create(context: &mut Context, args: Create) -> Outcome {
-    let store = context.write()?;
-    let state = store.state();
-    let members: Vec<_> = if args.volume.is_empty() {
-        vec![volume_or_only(&state, None)?.clone()]
-    } else {
-        args.volume
-            .iter()
-            .map(|name| volume(&state, name).cloned())
-            .collect::<Outcome<_>>()?
-    };
+    let store = context.command()?;
+    let members = store.volumes(&args.volume)?;
     let mut ids: Vec<_> = members.iter().map(|v| v.id).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -54,10 +46,12 @@ fn create(context: &mut Context, args: Create) -> Outcome {
         note: args.note,
     };
     let done = store.run(context.actor(), command)?;
-    let state = store.state();
-    let made = state.checkpoints.values().next_back().cloned();
-    context.close(store)?;
-    let name = made.as_ref().map_or("", |c| c.name.as_ref());
+    store.close()?;
+    let made = done.events.iter().find_map(|event| match event {
+        Event::CheckpointCreated { name, .. } => Some(name.as_ref()),
+        _ => None,
+    });
+    let name = made.unwrap_or("");
     if context.out.json {
         let volumes: Vec<&str> = members.iter().map(|v| v.name.as_ref()).collect();
         let object = json!({"checkpoint": name, "volumes": volumes, "nodata": args.nodata, "seq": done.last, "time": units::json_time(done.time)});

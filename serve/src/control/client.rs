@@ -303,6 +303,17 @@ impl Client {
         }
     }
 
+    /// The volumes with their names, by name.
+    ///
+    /// # Errors
+    /// Where the daemon does not answer.
+    pub fn volumes(&self) -> Result<Vec<(VolumeId, String)>, Refusal> {
+        match self.ask(&Request::Volumes)? {
+            Reply::Volumes(volumes) => Ok(volumes),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// The command is done: the daemon records what belongs to its end, durably.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use strand_engine::{
 use strand_journal::ChainHash;
 
 /// The version of what is said here.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// What a client asks.
 #[derive(Debug, Serialize, Deserialize)]
@@ -127,6 +127,8 @@ pub enum Request {
     },
     /// Who keeps which views readable?
     Leases,
+    /// Which volumes are there?
+    Volumes,
 }
 
 /// What the daemon answers.
@@ -165,6 +167,8 @@ pub enum Reply {
     Jobs(Vec<Job>),
     /// The leases.
     Leases(Vec<Leased>),
+    /// The volumes with their names, by name.
+    Volumes(Vec<(VolumeId, String)>),
 }
 
 /// Work in the background.

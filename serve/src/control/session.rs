@@ -245,6 +245,12 @@ impl Session {
                 Reply::Well
             }
             Request::Leases => Reply::Leases(work::leases(live)),
+            Request::Volumes => {
+                live.store().health()?;
+                let names = live.store().state().volume_names;
+                let named = names.iter().map(|(name, id)| (*id, name.to_string()));
+                Reply::Volumes(named.collect())
+            }
             Request::Stop { force } => {
                 if !force {
                     nobody_works(&shared)?;
@@ -427,6 +433,12 @@ pub(super) fn metrics(shared: &Shared) -> String {
             "gauge",
             "Bytes that the journal takes.",
             space.used_bytes,
+        ),
+        (
+            "zeros_written_bytes_total",
+            "counter",
+            "Bytes of zeros written ahead of small commits, so that those flush faster.",
+            shared.live.store().journal().zeros_written(),
         ),
         (
             "control_clients",
