@@ -23,7 +23,8 @@ use crate::segments::{self, DIR, Segments, State, path};
 
 /// Segments up to this size are filled with zeros when they are made.
 const SMALL_SEGMENT: u64 = 1 << 20;
-/// A segment made ahead takes no more than this part of what the disk has left: others need it, too.
+/// Segments made far ahead take no more than this part of what the disk has left: others need it, too. The next one is made whatever is left:
+/// it is what removals and rollbacks have where others fill the disk to the last block.
 const PART_OF_DISK: u64 = 8;
 /// Between two pieces of zeros the thread pauses as long as the last one took, but no longer.
 const LONGEST_PAUSE: Duration = Duration::from_millis(5);
@@ -64,6 +65,8 @@ pub(crate) struct Ahead {
 /// What the thread is to do.
 #[derive(Debug, Default)]
 struct Orders {
+    /// The head's segment.
+    head: u64,
     /// Segments up to this one are to be made.
     up_to: u64,
     /// What could not be made is left to whoever needs it.
@@ -245,8 +248,9 @@ impl Segments {
         Ok(file)
     }
 
-    /// Orders segments up to `up_to` to be made on a thread, and zeros to be written up to an address. Does nothing but order.
-    pub(crate) fn prepare(self: &Arc<Self>, up_to: u64, fill_to: BlockAddr) {
+    /// Orders segments up to `up_to` to be made on a thread, the head being in `head`, and zeros to be written up to an address. Does nothing but
+    /// order.
+    pub(crate) fn prepare(self: &Arc<Self>, head: u64, up_to: u64, fill_to: BlockAddr) {
         if !self.fills() {
             return;
         }
@@ -256,6 +260,7 @@ impl Segments {
         if orders.stop || (up_to <= orders.up_to && !fill) {
             return;
         }
+        orders.head = head.max(orders.head);
         orders.up_to = up_to.max(orders.up_to);
         if fill {
             orders.fill_to = fill_to.0;
@@ -315,13 +320,17 @@ impl Segments {
     /// Waits for something to do; None when all is over. A segment to be made goes before zeros.
     fn next_work(&self) -> Option<Work> {
         loop {
-            let (archives, on_disk) = (self.shelf.totals().1, self.disk_room() / PART_OF_DISK);
+            let (archives, on_disk) = (self.shelf.totals().1, self.disk_room());
             let orders = self.ahead.orders();
             if orders.stop {
                 return None;
             }
             let mut state = self.state();
             let next = next_of(&state);
+            let on_disk = match next > orders.head + 1 {
+                true => on_disk / PART_OF_DISK,
+                false => on_disk,
+            };
             let room = state.room(self.layout.segment_size, archives).min(on_disk);
             let ordered = next <= orders.up_to && next > orders.given_up;
             if ordered && room > state.reserve && state.making.is_none() {

@@ -266,7 +266,7 @@ impl Core {
             true => self.layout.addr(end.segment, end.block).plus(FILL_AHEAD),
             false => BlockAddr::NONE,
         };
-        self.segments.prepare(up_to, fill_to);
+        self.segments.prepare(end.segment, up_to, fill_to);
     }
 }
 

@@ -1,0 +1,105 @@
+//! A disk that has little left: what is made ahead all the same, and what is not.
+#![allow(clippy::unwrap_used)] // In a test a panic is the report.
+
+mod common;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use common::*;
+use strand_journal::disk::{Lock, LockError};
+use strand_journal::*;
+
+/// Files with so much room as somebody else leaves.
+#[derive(Debug)]
+struct Shared(FileDisk, Arc<AtomicU64>);
+
+impl Disk for Shared {
+    fn create(&self, path: &str, len: u64) -> io::Result<Arc<dyn DiskFile>> {
+        self.0.create(path, len)
+    }
+    fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.0.open(path)
+    }
+    fn open_read(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.0.open_read(path)
+    }
+    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
+        self.0.list(dir)
+    }
+    fn remove(&self, path: &str) -> io::Result<()> {
+        self.0.remove(path)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn create_dir(&self, path: &str) -> io::Result<()> {
+        self.0.create_dir(path)
+    }
+    fn sync_dir(&self, path: &str) -> io::Result<()> {
+        self.0.sync_dir(path)
+    }
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.1.load(Ordering::Relaxed))
+    }
+    fn lock_exclusive(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
+        self.0.lock_exclusive(timeout)
+    }
+    fn lock_shared(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
+        self.0.lock_shared(timeout)
+    }
+    fn background(&self) -> bool {
+        true
+    }
+}
+
+fn spares(journal: &Journal) -> usize {
+    let infos = journal.segments();
+    let spare = |info: &&SegmentInfo| info.state == SegmentState::Spare;
+    infos.iter().filter(spare).count()
+}
+
+/// Removals and rollbacks on a disk that others fill to the last block have at least the next segment.
+#[test]
+fn the_next_segment_is_made_ahead_however_little_is_left_and_no_other() {
+    const SEGMENT: u64 = 2 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let left = Arc::new(AtomicU64::new(3 * SEGMENT));
+    let files = FileDisk::create(dir.path().join("store")).unwrap();
+    let disk = Arc::new(Shared(files, Arc::clone(&left)));
+    let options = CreateOptions {
+        segment_size: SEGMENT,
+        ..options()
+    };
+    let journal = Journal::create(disk, options).unwrap();
+    let large = vec![Block::from_slice(b"large"); 200];
+    let record = Record {
+        time: 1,
+        bytes: b"large",
+        blocks: &large,
+    };
+    let ticket = journal.place(&[record]).unwrap().ticket;
+    journal.commit(ticket).unwrap();
+    let begun = Instant::now();
+    while spares(&journal) == 0 && begun.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(spares(&journal), 1);
+    // Somebody takes the rest; what was made is still there.
+    left.store(0, Ordering::Relaxed);
+    let blocks = &large[..100];
+    for time in 2..6 {
+        let record = Record {
+            time,
+            bytes: b"more",
+            blocks,
+        };
+        let ticket = journal.place(&[record]).unwrap().ticket;
+        journal.commit(ticket).unwrap();
+    }
+    assert_eq!(journal.head().segment, 2);
+    journal.close().unwrap();
+}
