@@ -156,6 +156,7 @@ impl Store {
             };
             let known_flushed = state.seq.max(proven);
             let mut folder = Folder::new(state, BTreeSet::new(), None);
+            let mut passed = super::window::Passed::none();
             let opened = Journal::open(
                 disk.clone(),
                 strand_journal::OpenOptions {
@@ -166,7 +167,9 @@ impl Store {
                     spare_blocks: RESERVE_BLOCKS / 2,
                 },
                 &mut |frame| {
-                    folder.frame(frame, &mut |_, _| {});
+                    folder.frame(frame, &mut |state, placed| {
+                        passed.pass(state, placed.first);
+                    });
                     Ok(())
                 },
             );
@@ -188,6 +191,8 @@ impl Store {
             let mut state = folder.state.clone();
             if damage.is_none() && !folder.missing().is_empty() {
                 let mut bases = |first: Seq| base_for(&*disk, &journal, first);
+                // What was passed by the first fold shares nothing with what this one gives.
+                passed = super::window::Passed::none();
                 match fold_from(&journal.reader(), &mut bases, None, &mut |_, _| {}) {
                     Ok(folded) => state = folded,
                     Err(Error::Damage(found)) => damage = Some(found),
@@ -212,6 +217,7 @@ impl Store {
             let state_files =
                 background::StateFiles::begun_with(&*disk, found.zip(start), &journal);
             let store = Self::assemble(disk, clock, journal, state, opening, options, state_files);
+            store.keep_passed(passed);
             store.finish_creation()?;
             store.drop_orphans()?;
             store.release_again();

@@ -1,7 +1,7 @@
 //! The history window: how far back the store can be viewed, and by which steps that moves on.
 //!
 //! A window can begin where the state is known, so that what was alive there can be marked: at a state that this process kept on its way (a frozen
-//! root, cheap), at a state file, or at the present.
+//! root, cheap), or passed when it folded the journal at the opening, at a state file, or at the present.
 
 use super::Store;
 use crate::block::BLOCK;
@@ -20,6 +20,8 @@ use strand_journal::{Access, BlockAddr};
 
 /// The most states that are kept on the way.
 const MOST_KEPT: usize = 32;
+/// States passed at an opening lie so many blocks apart at least: the smallest segment.
+const LEAST_PASSED: u64 = 16;
 /// A window is cut into so many steps.
 const STEPS: u64 = 16;
 /// Whether a step has passed is asked after so many events.
@@ -45,6 +47,44 @@ pub(super) struct Kept {
     pub(super) young: BlockAddr,
     /// [`Store::elapsed`] then.
     pub(super) elapsed: u64,
+}
+
+/// States passed while the journal is folded at an opening, at equal distances: of too many every second goes.
+#[derive(Debug)]
+pub(super) struct Passed {
+    kept: VecDeque<Kept>,
+    /// Blocks of the journal between two of them.
+    every: u64,
+}
+
+impl Passed {
+    pub(super) fn none() -> Self {
+        Self {
+            kept: VecDeque::new(),
+            every: LEAST_PASSED,
+        }
+    }
+
+    /// The state before an event, whose first block lies at an address or would.
+    pub(super) fn pass(&mut self, state: &State, young: BlockAddr) {
+        let due = |last: &Kept| young.0.saturating_sub(last.young.0) >= self.every;
+        if state.seq != state.boundary || !self.kept.back().is_none_or(due) {
+            return;
+        }
+        self.kept.push_back(Kept {
+            state: state.clone(),
+            young,
+            elapsed: state.elapsed,
+        });
+        if self.kept.len() >= MOST_KEPT {
+            let mut at = 0;
+            self.kept.retain(|_| {
+                at += 1;
+                at % 2 == 0
+            });
+            self.every *= 2;
+        }
+    }
 }
 
 /// How things stood when the store was opened.
@@ -111,6 +151,24 @@ impl Store {
         let base = now.state.oldest_window().unwrap_or(now.state.boundary);
         kept.push_back(now);
         thin(&mut kept, base, past);
+    }
+
+    /// Keeps the states that were passed at the opening, as far as they are wanted.
+    pub(super) fn keep_passed(&self, passed: Passed) {
+        if self.options.access == Access::ReadOnly {
+            return;
+        }
+        let now = self.state();
+        let mut found = passed.kept;
+        // Of the journal's end something may have been cut off since.
+        found.retain(|kept| kept.state.boundary <= now.boundary);
+        let past = self.newest_past(&now, &found);
+        thin(
+            &mut found,
+            now.oldest_window().unwrap_or(now.boundary),
+            past,
+        );
+        *self.kept() = found;
     }
 
     /// The present state, to be kept.

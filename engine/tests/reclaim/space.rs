@@ -75,6 +75,26 @@ fn a_small_retention_lets_space_go_while_the_store_is_open() {
 }
 
 #[test]
+fn a_window_moves_on_over_what_an_opening_folded() {
+    let mut town = Town::new(None);
+    let command = Command::RetentionSet {
+        volume: town.volume,
+        retention: Retention {
+            age: None,
+            bytes: Some(1 << 20),
+        },
+    };
+    town.store.run(&me(), command).unwrap();
+    town.write(2000);
+    // The process dies, and with it the states that it had kept.
+    let town = town.reopened();
+    let done = town.store.reclaim(&ReclaimOptions::default()).unwrap();
+    assert!(done.segments > 50 && done.history.is_some(), "{done:?}");
+    town.check();
+    town.reopened().check();
+}
+
+#[test]
 fn what_undo_can_bring_back_and_what_a_clone_is_reset_to_stays() {
     let mut town = Town::new(None);
     town.write(200);
