@@ -289,6 +289,13 @@ impl Job {
         });
     }
 
+    /// It ends, and lists show it no more: it was over before anybody could have looked.
+    pub fn end_unseen(self) {
+        self.note(JobState::Done);
+        let mut list = self.jobs.list_locked();
+        list.jobs.retain(|job| job.id != self.entry.id);
+    }
+
     fn note(&self, state: JobState) {
         // Under the list's lock: whoever waits looks at it there.
         let _list = self.jobs.list_locked();
@@ -350,6 +357,17 @@ mod tests {
         assert!(jobs.begin(JobKind::Reclaim, "later", 0).is_cancelled());
         drop(another);
         assert!(!jobs.begin(JobKind::Reclaim, "afterwards", 0).is_cancelled());
+    }
+
+    #[test]
+    fn what_was_over_at_once_is_not_listed() {
+        let jobs = Jobs::default();
+        let reclaim = jobs.begin(JobKind::Reclaim, "the store", 0);
+        let quick = jobs.begin(JobKind::Settle, "bulk movements", 0);
+        assert_eq!(jobs.list().len(), 2);
+        quick.end_unseen();
+        let list = jobs.list();
+        assert_eq!((list.len(), list[0].id), (1, reclaim.id()));
     }
 
     #[test]

@@ -1,22 +1,29 @@
 //! Bookkeeping off the commit path: state files, settlement, digests.
 
-use super::Store;
+use super::{MOST_UNSETTLED, Store};
 use crate::block::BLOCK;
 use crate::command::Command;
 use crate::error::Error;
 use crate::event::Actor;
 use crate::ids::Seq;
+use crate::jobs::{Job, JobKind};
 use crate::owner::settle;
 use crate::statefile;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use strand_journal::{Access, Disk, Journal, Start};
 
 /// How many state files are kept: the newest may turn out bad.
 const KEEP: usize = 2;
 /// However large the state is, a state file is written after so many events: an opening folds no more than this.
 const MOST_BEHIND: u64 = 1_000_000;
+/// Counting is a job where it takes longer than this, …
+const AT_ONCE: Duration = Duration::from_millis(100);
+/// … and where it may, from the start: a movement in a tree of so many blocks (1 GiB), or [`MOST_UNSETTLED`] movements. One that was over sooner is not
+/// remembered.
+const MUCH: u64 = 1 << 18;
 
 /// What is known of the state files.
 pub(super) struct StateFiles {
@@ -228,12 +235,15 @@ impl Store {
         Ok(seq)
     }
 
-    /// Counts every bulk movement of ownership that waits: afterwards every ledger says what is. Gives how many there were.
+    /// Counts every bulk movement of ownership that waits: afterwards every ledger says what is. Gives how many there were. Where that may take long it is a
+    /// job; told to end, it leaves the rest for the next time.
     ///
     /// # Errors
     /// As [`Store::submit`].
     pub fn settle(&self) -> Result<u64, Error> {
+        let begun = Instant::now();
         let mut settled = 0;
+        let mut job: Option<Job> = None;
         self.unsettled.store(0, Ordering::Relaxed);
         loop {
             let state = self.state();
@@ -246,10 +256,27 @@ impl Store {
                     break;
                 }
             }
+            let waiting = state.volumes.values().map(|v| v.pending.len() as u64);
+            let waiting: u64 = waiting.sum();
             drop(state);
             let Some((volume, pending, spread)) = next else {
+                if let Some(quick) = job.filter(|_| begun.elapsed() < AT_ONCE) {
+                    quick.end_unseen();
+                }
                 return Ok(settled);
             };
+            let large = pending.before.live.blocks >= MUCH || waiting >= MOST_UNSETTLED;
+            if job.is_none() && (large || begun.elapsed() >= AT_ONCE) {
+                let now = self.clock.wall();
+                job = Some(self.jobs.begin(JobKind::Settle, "bulk movements", now));
+            }
+            if let Some(job) = &job {
+                job.set_total(settled + waiting);
+                if job.is_cancelled() {
+                    self.unsettled.fetch_add(waiting, Ordering::Relaxed);
+                    return Ok(settled);
+                }
+            }
             // Counted outside the lock: the roots are frozen.
             let shifts = settle(&pending, &spread);
             self.submit(
@@ -261,6 +288,9 @@ impl Store {
                 },
             )?;
             settled += 1;
+            if let Some(job) = &job {
+                job.add_done(1);
+            }
         }
     }
 
