@@ -293,6 +293,17 @@ impl Store {
     /// # Errors
     /// As [`Store::submit`] and [`Store::commit`].
     pub fn release_all_history(&self) -> Result<Option<Seq>, Error> {
+        let remembered = remembered(&self.state());
+        let released = self.release_to_present()?;
+        // At the position where the windows begin now, what only undo could bring back was there still, and is alive with it: it goes where they begin
+        // after it was forgotten.
+        match released.is_some() && self::remembered(&self.state()) < remembered {
+            true => Ok(self.release_to_present()?.or(released)),
+            false => Ok(released),
+        }
+    }
+
+    fn release_to_present(&self) -> Result<Option<Seq>, Error> {
         let now = self.keep_now();
         let before = now.state.boundary;
         self.kept().push_back(now);
@@ -309,6 +320,12 @@ impl Store {
         self.commit(done.ticket)?;
         Ok(Some(before))
     }
+}
+
+/// How much there is that undo could bring back, or that was gone back from.
+fn remembered(state: &State) -> usize {
+    let returned = state.volumes.values().map(|v| v.returned.len());
+    state.changes.len() + returned.sum::<usize>()
 }
 
 struct Step {

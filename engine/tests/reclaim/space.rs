@@ -1,6 +1,6 @@
 //! What goes, and what stays.
 
-use super::town::{Town, me};
+use super::town::{BLOCKS, Town, me};
 use strand_engine::*;
 
 #[test]
@@ -127,6 +127,25 @@ fn what_undo_can_bring_back_and_what_a_clone_is_reset_to_stays() {
     town.reclaim();
     let view = town.store.view(Source::Live(clone)).unwrap();
     assert!(Town::shown(&town.store, &view).unwrap() == Town::expected(&cloned));
+    town.reopened().check();
+}
+
+#[test]
+fn with_the_whole_history_what_undo_could_bring_back_goes_at_once() {
+    let mut town = Town::new(None);
+    town.write(200);
+    let id = town.checkpoint("gone");
+    town.rewrite().unwrap();
+    town.checkpoint("kept");
+    town.rewrite().unwrap();
+    town.reclaim();
+    let command = Command::CheckpointRemove { checkpoint: id };
+    town.store.run(&me(), command).unwrap();
+    town.images.remove("gone");
+    let image = BLOCKS * 4096;
+    let done = town.reclaim();
+    assert!(done.bytes_freed > image / 2, "{done:?}");
+    town.check();
     town.reopened().check();
 }
 
