@@ -204,7 +204,7 @@ impl Journal {
     }
 
     /// As [`Journal::place`], for what gives space back in the end: it may use the segments of the reserve
-    /// ([`Journal::set_reserve_segments`]).
+    /// ([`Journal::set_reserve`]).
     ///
     /// # Errors
     /// As for [`Journal::place`].

@@ -140,9 +140,9 @@ impl Journal {
         self.core.segments.set_other_bytes(bytes);
     }
 
-    /// How many segments [`Journal::place`] leaves untouched when it enters one, for [`Journal::place_from_reserve`]. 0 until
-    /// it is said.
-    pub fn set_reserve_segments(&self, segments: u64) {
-        self.core.segments.set_reserve(segments);
+    /// How many segments [`Journal::place`] leaves untouched when it enters one, for [`Journal::place_from_reserve`], and how many bytes of the capacity
+    /// besides: what archives and other files may come to take until those segments are made. 0 until it is said.
+    pub fn set_reserve(&self, segments: u64, other_bytes: u64) {
+        self.core.segments.set_reserve(segments, other_bytes);
     }
 }

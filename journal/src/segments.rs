@@ -85,6 +85,8 @@ pub(crate) struct State {
     other_bytes: u64,
     /// Segments that must be left to make when ordinary work enters one.
     pub(crate) reserve: u64,
+    /// Bytes that other files may come to take meanwhile: the segments of the reserve can be made then, too.
+    besides: u64,
 }
 
 impl State {
@@ -122,6 +124,7 @@ impl Segments {
                 horizon: listing.horizon,
                 other_bytes: 0,
                 reserve: 0,
+                besides: 0,
             }),
         }
     }
@@ -181,8 +184,9 @@ impl Segments {
         self.state().other_bytes = bytes;
     }
 
-    pub(crate) fn set_reserve(&self, segments: u64) {
-        self.state().reserve = segments;
+    pub(crate) fn set_reserve(&self, segments: u64, besides: u64) {
+        let mut state = self.state();
+        (state.reserve, state.besides) = (segments, besides);
     }
 
     /// Removes a segment's file, whose frames are read from its archive from now on. What holds the file open reads on.
@@ -252,12 +256,13 @@ impl Segments {
         open.insert(segment, Arc::clone(file));
     }
 
-    /// How many more segments may be made.
+    /// How many more segments ordinary work may have made, those of the reserve included.
     pub(crate) fn can_grow_by(&self) -> u64 {
         let archives = self.shelf.totals().1;
         let state = self.state();
         let by_numbers = self.layout.last_segment() - state.present.last().copied().unwrap_or(0);
-        let by_capacity = state.room(self.layout.segment_size, archives);
+        let others = archives.saturating_add(state.besides);
+        let by_capacity = state.room(self.layout.segment_size, others);
         drop(state);
         by_capacity.min(by_numbers).min(self.disk_room())
     }

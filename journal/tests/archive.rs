@@ -394,7 +394,10 @@ fn the_reserve_is_left_to_what_gives_space_back() {
         ..options()
     };
     let journal = Journal::create(Arc::new(disk.clone()), options).unwrap();
-    journal.set_reserve_segments(2);
+    // What other files may come to take is left as well.
+    journal.set_reserve(2, 1);
+    assert_eq!(journal.space().free_blocks, 15 + 16);
+    journal.set_reserve(2, 0);
     assert_eq!(journal.space().free_blocks, 15 + 32);
     let block = vec![Block::from_slice(b"x"); 14];
     let mut time = 0;

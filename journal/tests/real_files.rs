@@ -276,7 +276,7 @@ fn segments_made_ahead_leave_the_reserve_alone() {
         ..options()
     };
     let journal = Journal::create(disk, options).unwrap();
-    journal.set_reserve_segments(2);
+    journal.set_reserve(2, 0);
     let large = vec![Block::from_slice(b"large"); 250];
     let mut time = 0;
     let refused = loop {

@@ -157,11 +157,11 @@ pub fn list(disk: &dyn Disk) -> Result<Vec<(Seq, String)>, Error> {
     Ok(files)
 }
 
-/// What all state files together take, in bytes, as far as that can be told.
+/// What the state files take, each, in bytes, as far as that can be told.
 #[must_use]
-pub fn bytes(disk: &dyn Disk) -> u64 {
+pub fn sizes(disk: &dyn Disk) -> Vec<u64> {
     let files = list(disk).unwrap_or_default();
-    files.iter().map(|(seq, _)| size(disk, *seq)).sum()
+    files.iter().map(|(seq, _)| size(disk, *seq)).collect()
 }
 
 /// The position in the name of a state file; `None` where the name is not one.

@@ -187,14 +187,9 @@ impl Frozen {
         let base = journal.reader().origin().number - 1;
         let window = self.state.oldest_window().unwrap_or(0);
         statefile::prune(disk, KEEP, &[base, window])?;
-        tell_bytes(journal, disk);
+        super::room::count_others(journal, disk);
         Ok(written.bytes)
     }
-}
-
-/// Tells the journal what the state files take: it counts against the capacity.
-pub(super) fn tell_bytes(journal: &Journal, disk: &dyn Disk) {
-    journal.set_other_bytes(statefile::bytes(disk));
 }
 
 /// How far the journal reaches, in bytes.

@@ -221,7 +221,6 @@ impl Store {
             store.finish_creation()?;
             store.drop_orphans()?;
             store.release_again();
-            background::tell_bytes(&store.journal, &*store.disk);
             if store.options.access == Access::ReadWrite {
                 store.tell_horizon()?;
             }
@@ -249,9 +248,9 @@ impl Store {
             head: journal.head().next_addr,
         };
         let capacity = journal.space().capacity;
-        let segments_kept = kept_back(capacity, segment_size);
-        journal.set_reserve_segments(segments_kept);
-        let kept_back = segments_kept * u64::from(journal.blocks_per_segment());
+        let kept_back = super::room::segments_kept(capacity, segment_size)
+            * u64::from(journal.blocks_per_segment());
+        super::room::count_others(&journal, &*disk);
         Store {
             inner: Mutex::new(Inner {
                 state,
@@ -410,16 +409,6 @@ impl Store {
             .sum();
         let recorded = state.digest.map_or(0, |(at, _)| at + 1); // its own event follows what it covers
         state.seq > recorded && mapped <= QUICK_DIGEST
-    }
-}
-
-/// Segments that only what gives space back may enter: two, so that one can be emptied while the other waits for its flush; fewer in a
-/// store so small that this were much of it.
-fn kept_back(capacity: Option<u64>, segment_size: u64) -> u64 {
-    match capacity.map(|capacity| capacity / segment_size) {
-        Some(0..12) => 0,
-        Some(12..32) => 1,
-        _ => 2,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::town::{Town, me};
 use std::sync::Arc;
 use strand_engine::*;
-use strand_journal::FaultyDisk;
+use strand_journal::{FaultyDisk, MemoryDisk};
 
 const CAPACITY: u64 = 48 << 16;
 
@@ -164,4 +164,68 @@ fn on_a_disk_that_is_full_itself_nothing_is_given_up_in_vain() {
     town.check();
     town.write(10);
     town.reopened().check();
+}
+
+/// Writes whole passes over a file of so many bytes, each kept by a checkpoint that does not give way, until the store is full; gives how many.
+fn filled(town: &Town, bytes: u64) -> u64 {
+    let chunk = vec![7; 256 << 10];
+    let write = |offset: u64, data: &[u8]| {
+        let done = town
+            .store
+            .write(&me(), town.volume, town.file, offset, data)?;
+        town.store.commit(done.ticket)
+    };
+    let checkpoint = |number: u64| Command::CheckpointCreate {
+        name: Some(format!("c{number}")),
+        volumes: vec![town.volume],
+        nomount: false,
+        removable: false,
+        nodata: false,
+        note: String::new(),
+    };
+    for number in 0.. {
+        for offset in (0..bytes).step_by(chunk.len()) {
+            if write(offset, &chunk).is_err() {
+                // To the last block.
+                while write(0, &chunk[..4096]).is_ok() {}
+                return number;
+            }
+        }
+        if town.store.run(&me(), checkpoint(number)).is_err() {
+            return number;
+        }
+    }
+    unreachable!("it never fills")
+}
+
+#[test]
+fn a_full_store_of_few_segments_can_be_emptied_whatever_its_other_files_take() {
+    const SEGMENT: u64 = 4 << 20;
+    for segments in [8, 12, 20, 31] {
+        let disk = Arc::new(MemoryDisk::new());
+        let town = Town::of_segments(disk, SEGMENT, Some(segments * SEGMENT)).unwrap();
+        let images = filled(&town, segments * SEGMENT / 8);
+        assert!(images >= 3, "{images} images fit into {segments} segments");
+        // State files come in between: nobody asks whether there is room for them.
+        town.store.write_state_file().unwrap();
+        town.store.write_state_file().unwrap();
+        let mut town = town.reopened();
+        for image in ["c0", "c1"] {
+            let id = town.store.state().checkpoint_named(image).unwrap().id;
+            let command = Command::CheckpointRemove { checkpoint: id };
+            let removed = town.store.run(&me(), command);
+            removed.unwrap_or_else(|e| panic!("{segments} segments, {image}: {e}"));
+            town = town.reopened();
+            let given_back = town.reclaim();
+            assert!(
+                given_back.segments > 0,
+                "{segments} segments, {image}: {given_back:?}"
+            );
+        }
+        let space = town.store.journal().space();
+        let states = statefile::sizes(&*town.disk).iter().sum::<u64>();
+        let used = space.segments * SEGMENT + space.archive_bytes + states;
+        assert!(used <= segments * SEGMENT, "{used} of {segments} segments");
+        town.put(0).unwrap();
+    }
 }

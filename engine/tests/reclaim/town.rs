@@ -55,9 +55,17 @@ impl Town {
     }
 
     pub(crate) fn on(disk: Arc<dyn Disk>, capacity: Option<u64>) -> Result<Town, Error> {
+        Self::of_segments(disk, 64 << 10, capacity)
+    }
+
+    pub(crate) fn of_segments(
+        disk: Arc<dyn Disk>,
+        segment_size: u64,
+        capacity: Option<u64>,
+    ) -> Result<Town, Error> {
         let clock = Arc::new(ManualClock::new(1_800_000_000_000_000_000));
         let init = InitOptions {
-            segment_size: 64 << 10,
+            segment_size,
             capacity,
             store: StoreId([3; 16]),
         };
