@@ -308,6 +308,8 @@ impl Shared {
         let journal = self.store.journal();
         let nothing_new = journal.placed() == journal.flushed();
         if nothing_new && waiting.is_empty() {
+            // What was counted meant nothing, or others flushed it.
+            self.flushed.fetch_max(placed, Ordering::Relaxed);
             return;
         }
         let begun = Instant::now();
@@ -356,6 +358,24 @@ mod tests {
             gid: 0,
         };
         store.submit(&Actor::program(), command).unwrap();
+    }
+
+    #[test]
+    fn what_was_counted_and_is_durable_holds_nobody_back() {
+        let store = store();
+        let committer = Committer::start(store.clone(), Arc::default(), Duration::from_millis(10));
+        store.sync().unwrap();
+        // As many closes of files that were only read.
+        for _ in 0..MOST_BYTES / COMMAND_BYTES {
+            committer.note(0);
+        }
+        let until = Instant::now() + Duration::from_secs(10);
+        while committer.shared.unflushed() > 0 {
+            assert!(Instant::now() < until);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(!committer.is_full());
+        committer.stop();
     }
 
     #[test]
