@@ -74,6 +74,8 @@ impl Live {
         volume: VolumeId,
         then: impl FnOnce() -> Result<R, Error>,
     ) -> Result<R, Error> {
+        // A gate stays: there is none for what is no volume.
+        self.store().look(volume, |_| ())?;
         let gate = self.core.gate(volume);
         let swaps = gate.read().unwrap_or_else(PoisonError::into_inner);
         if *swaps != seen.0.get(&volume).copied().unwrap_or(0) {
@@ -102,5 +104,35 @@ fn tree_of(command: &Command) -> Option<VolumeId> {
         | Command::SetXattr { volume, .. }
         | Command::RemoveXattr { volume, .. } => Some(*volume),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LiveOptions;
+    use std::sync::Arc;
+    use strand_engine::{InitOptions, SystemClock};
+    use strand_journal::{MemoryDisk, StoreId};
+
+    #[test]
+    fn what_is_no_volume_leaves_nothing_behind() {
+        let init = InitOptions {
+            segment_size: 64 << 10,
+            capacity: None,
+            store: StoreId([9; 16]),
+        };
+        let (disk, clock) = (Arc::new(MemoryDisk::new()), Arc::new(SystemClock::new()));
+        let store = Store::init(disk, clock, init, &Actor::program()).unwrap();
+        let live = Live::new(store, LiveOptions::default());
+        let seen = live.seen();
+        for volume in 100..110 {
+            let (volume, ino) = (VolumeId(volume), Ino(1));
+            let write = |store: &Store| store.write(&Actor::program(), volume, ino, 0, b"x");
+            let refused = live.change(&seen, (volume, ino), 1, write).unwrap_err();
+            assert_eq!(refused.kind(), Kind::NotFound);
+        }
+        assert_eq!(live.seen(), seen);
+        live.close().unwrap();
     }
 }
