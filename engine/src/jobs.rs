@@ -312,6 +312,7 @@ impl Job {
 impl Drop for Job {
     fn drop(&mut self) {
         self.note(match self.is_cancelled() {
+            _ if std::thread::panicking() => JobState::Failed("it died: the log says where".into()),
             true => JobState::Cancelled,
             false => JobState::Done,
         });
@@ -344,6 +345,18 @@ mod tests {
         assert_eq!(ended.state, JobState::Cancelled);
         worker.join().unwrap();
         assert!(jobs.wait(99, Duration::ZERO).is_none() && jobs.cancel(99).is_none());
+    }
+
+    #[test]
+    fn a_job_that_dies_has_failed() {
+        let jobs = Jobs::default();
+        let job = jobs.begin(JobKind::Defrag, "v", 0);
+        let id = job.id();
+        let died = std::thread::spawn(move || {
+            assert!(job.is_cancelled(), "as a test wants it");
+        });
+        died.join().unwrap_err();
+        assert!(matches!(jobs.get(id).unwrap().state, JobState::Failed(_)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -81,7 +82,9 @@ impl Works {
         let thread = std::thread::Builder::new()
             .name(format!("job {id}"))
             .spawn(move || {
-                let done = carry_out(&for_thread, work, passed, job);
+                // Whoever waits hears of it, whatever comes.
+                let carried = AssertUnwindSafe(|| carry_out(&for_thread, work, passed, job));
+                let done = std::panic::catch_unwind(carried).unwrap_or_else(|_| died(id));
                 // Before whoever waits for the end of the daemon goes on.
                 drop(for_thread);
                 let mut inner = works.lock();
@@ -223,6 +226,14 @@ fn carry_out(
             }
         }
     }
+}
+
+fn died(id: u64) -> WorkDone {
+    tracing::error!("job {id} died");
+    let refusal = Refusal::new(Kind::Io, format!("job {id} died"))
+        .why("it met what the program does not expect")
+        .next("the daemon's log says where; what the job did so far stays");
+    WorkDone::Failed(refusal.into())
 }
 
 fn no_job(id: u64) -> Refusal {

@@ -154,9 +154,10 @@ impl Requests {
             reply.error(Errno::EAGAIN);
             return;
         }
-        let (mounted, visits) = (self.mounted.clone(), self.visits.clone());
+        let (mounted, visiting) = (self.mounted.clone(), Visiting(self.visits.clone()));
         let name = name.to_owned();
         let found = move || {
+            let _visiting = visiting;
             match mounted.visit(visit, &name) {
                 Ok(Some(attr)) => {
                     reply.entry_with_ttls(&LONG, &NOT_AT_ALL, &file_attr(&attr), Generation(0));
@@ -165,7 +166,6 @@ impl Requests {
                 Err(error) => reply.error(errno(error)),
             }
             mounted.tidy_visits();
-            visits.fetch_sub(1, Ordering::AcqRel);
         };
         if let Err(error) = std::thread::Builder::new()
             .name("visit".into())
@@ -173,8 +173,16 @@ impl Requests {
         {
             // The reply went with the closure: it answers with an error as it is dropped.
             tracing::warn!(%error, "no thread for a view");
-            self.visits.fetch_sub(1, Ordering::AcqRel);
         }
+    }
+}
+
+/// A view is looked up; that is over when this is dropped, however it ended.
+struct Visiting(Arc<AtomicUsize>);
+
+impl Drop for Visiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
