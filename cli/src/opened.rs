@@ -6,8 +6,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strand_engine::{
-    Actor, Block, Command, Done, Durable, Error, Ino, Placed, Source, State, Store, Ticket,
-    VolumeId,
+    Actor, Block, Command, Done, Durable, Error, Fileset, Ino, Kind, Placed, Refusal, Seq, Source,
+    State, Store, Ticket, VolumeId,
 };
 use strand_serve::control::Client;
 use strand_serve::control::message::Carried;
@@ -30,15 +30,39 @@ pub(crate) struct Reading<'a> {
     /// What is done, for people.
     what: &'static str,
     since: Cell<Instant>,
+    /// Of a live volume: the tree that the daemon keeps, and its commit boundary.
+    live: Option<(Seq, Fileset)>,
 }
 
 impl Reading<'_> {
+    /// The tree to read.
+    pub(crate) fn open(&self, store: &Opened) -> Result<Fileset, Error> {
+        match &self.live {
+            Some((_, tree)) => Ok(tree.clone()),
+            None => store.view(self.source),
+        }
+    }
+
     fn keep(&self) -> Result<(), Error> {
         if let Some(daemon) = self.daemon {
-            daemon.lease(self.source, self.what, LEASE)?;
+            let (boundary, _) = daemon.lease(self.source, self.what, LEASE)?;
+            self.is_kept(boundary)?;
         }
         self.since.set(Instant::now());
         Ok(())
+    }
+
+    /// Of a live volume only the tree that was opened is of use, and its lease may have expired.
+    fn is_kept(&self, boundary: Seq) -> Result<(), Refusal> {
+        match &self.live {
+            Some((opened, _)) if *opened != boundary => Err(Refusal::new(
+                Kind::Stale,
+                "the view cannot be read any more",
+            )
+            .why("its lease has expired")
+            .next("run it again")),
+            _ => Ok(()),
+        }
     }
 
     /// To be called now and then: the view is kept on.
@@ -83,16 +107,44 @@ impl Opened {
         }
     }
 
-    /// Keeps a view readable, as long as what this gives is asked to; to be called before the view is opened.
+    /// Keeps a view readable, as long as what this gives is asked to. Of a live volume what is kept is the tree of this moment, and this store
+    /// follows to it.
     pub(crate) fn reading(&self, source: Source, what: &'static str) -> Result<Reading<'_>, Error> {
-        let reading = Reading {
-            daemon: self.daemon(),
+        let daemon = self.daemon();
+        let mut live = None;
+        if let Some(daemon) = daemon {
+            let (boundary, end) = daemon.lease(source, what, LEASE)?;
+            if let Source::Live(volume) = source {
+                live = Some((boundary, self.live_at(volume, boundary, &end)?));
+            }
+        }
+        Ok(Reading {
+            daemon,
             source,
             what,
             since: Cell::new(Instant::now()),
-        };
-        reading.keep()?;
-        Ok(reading)
+            live,
+        })
+    }
+
+    /// The live tree of a volume as it was at a boundary that this store has not passed yet; follows to `end`.
+    fn live_at(&self, volume: VolumeId, boundary: Seq, end: &Durable) -> Result<Fileset, Error> {
+        let mut then = (self.state().boundary == boundary).then(|| self.state());
+        self.follow(end, &mut |before: &State, _| {
+            if before.boundary == boundary && before.seq == boundary {
+                then = Some(before.clone());
+            }
+        })?;
+        let then = then.unwrap_or_else(|| self.state());
+        let found = then.volume(volume).filter(|_| then.boundary == boundary);
+        let found = found.ok_or_else(|| {
+            Refusal::new(Kind::Stale, "the live volume cannot be read as it is kept")
+                .why(format!(
+                    "that is at seq {boundary}, and this command has passed it"
+                ))
+                .next("run it again")
+        })?;
+        Ok(found.live.clone())
     }
 
     /// The daemon, where one serves the store.

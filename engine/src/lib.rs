@@ -29,6 +29,7 @@ pub mod owner;
 mod queue;
 pub mod quota;
 pub mod radix;
+pub mod reaper;
 mod refusal;
 pub mod schedule;
 pub mod space;

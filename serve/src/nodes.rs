@@ -4,10 +4,11 @@
 //! and are let go when the kernel has forgotten their last node.
 
 use crate::mounted::Attr;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use strand_engine::{Fileset, Ino, Lease, Source};
+use std::time::{Duration, Instant};
+use strand_engine::{Fileset, Ino, Lease, Source, reaper};
 
 /// The root of every mount, by the kernel's convention.
 pub(crate) const ROOT: u64 = 1;
@@ -56,18 +57,37 @@ struct Known {
     gone: Option<Box<Attr>>,
 }
 
+/// A view that nobody looks at any more.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    pub(crate) source: Source,
+    pub(crate) tree: Fileset,
+    /// The names by which it was entered, where the kernel was not told yet to forget them.
+    pub(crate) names: Vec<Vec<u8>>,
+    /// Where it was: the nodes that it knows all the same, as somebody was inside then.
+    pub(crate) known: HashSet<u64>,
+}
+
 #[derive(Debug)]
 struct View {
     source: Source,
     tree: Fileset,
     /// Keeps what it shows readable.
     _lease: Option<Lease>,
-    /// The names under `.strand/at` by which it was entered, while it should stay.
+    /// The names under `.strand` or `.strand/at` by which it was entered, while it should stay.
     names: Vec<Vec<u8>>,
     /// When it was entered last, in entries.
     entered: u64,
+    /// When the kernel asked for anything in it last.
+    looked: Instant,
     /// Nodes of it that the kernel knows.
     nodes: u64,
+}
+
+impl View {
+    fn is_position(&self) -> bool {
+        matches!(self.source, Source::Position(..))
+    }
 }
 
 impl Nodes {
@@ -126,59 +146,79 @@ impl Nodes {
                 .is_some_and(|k| k.seen >= swaps)
     }
 
-    /// How many positions are open as views.
-    pub(crate) fn positions(&self) -> usize {
+    /// How many positions are open as views, and how many blocks they map together.
+    pub(crate) fn positions(&self) -> (usize, u64) {
         let inner = self.lock();
-        let views = inner.views.values();
-        views
-            .filter(|v| matches!(v.source, Source::Position(..)))
-            .count()
+        let positions = inner.views.values().filter(|view| view.is_position());
+        positions.fold((0, 0), |(count, blocks), view| {
+            (count + 1, blocks.saturating_add(view.tree.blocks))
+        })
     }
 
-    /// Where more positions are open than there should be, the names of the one entered longest ago; each is given once.
-    pub(crate) fn crowded_out(&self, most: usize) -> Vec<Vec<u8>> {
+    /// Where more positions are open than there should be, or they map more blocks together, the names of the one entered longest ago, but never of the
+    /// last one; each is given once.
+    pub(crate) fn crowded_out(&self, most: usize, blocks: u64) -> Vec<Vec<u8>> {
         let mut inner = self.lock();
-        let mut positions: Vec<&mut View> = inner
+        let mut staying: Vec<&mut View> = inner
             .views
             .values_mut()
-            .filter(|v| matches!(v.source, Source::Position(..)))
+            .filter(|view| view.is_position() && !view.names.is_empty())
             .collect();
-        if positions.len() <= most {
+        let mapped = staying
+            .iter()
+            .fold(0, |sum: u64, view| sum.saturating_add(view.tree.blocks));
+        if staying.len() < 2 || (staying.len() <= most && mapped <= blocks) {
             return Vec::new();
         }
-        positions.retain(|view| !view.names.is_empty());
-        positions
-            .into_iter()
-            .min_by_key(|view| view.entered)
-            .map(|view| std::mem::take(&mut view.names))
-            .unwrap_or_default()
+        staying.sort_unstable_by_key(|view| view.entered);
+        std::mem::take(&mut staying[0].names)
+    }
+
+    /// The views that nobody has looked at for so long; each is given once in that time.
+    pub(crate) fn idle(&self, so_long: Duration) -> Vec<Idle> {
+        let inner = &mut *self.lock();
+        let views = inner.views.iter_mut();
+        let idle = views.filter(|(_, view)| view.looked.elapsed() >= so_long);
+        idle.map(|(slot, view)| {
+            view.looked = Instant::now();
+            let names = std::mem::take(&mut view.names);
+            let known = inner.known.keys().copied();
+            Idle {
+                source: view.source,
+                tree: view.tree.clone(),
+                known: match names.is_empty() {
+                    true => known.filter(|node| parts(*node).0 == *slot).collect(),
+                    false => HashSet::new(),
+                },
+                names,
+            }
+        })
+        .collect()
+    }
+
+    /// The kernel forgot everything.
+    pub(crate) fn end(&self) {
+        let inner = std::mem::take(&mut *self.lock());
+        for view in inner.views.into_values() {
+            reaper::let_go(view, |view| &view.tree);
+        }
     }
 
     /// The kernel forgot a node so many times.
     pub(crate) fn forget(&self, node: u64, times: u64) {
-        let inner = &mut *self.lock();
-        let Some(known) = inner.known.get_mut(&node) else {
-            return;
-        };
-        known.lookups = known.lookups.saturating_sub(times);
-        if known.lookups > 0 {
-            return;
-        }
-        inner.known.remove(&node);
-        let (slot, _) = parts(node);
-        if let Some(view) = inner.views.get_mut(&slot) {
-            view.nodes -= 1;
-            if view.nodes == 0
-                && let Some(view) = inner.views.remove(&slot)
-            {
-                inner.by_source.remove(&view.source);
-            }
+        let ended = self.lock().forget(node, times);
+        // Without the lock that every request of the mount needs, and not by one of its threads where it takes long.
+        if let Some(view) = ended {
+            reaper::let_go(view, |view| &view.tree);
         }
     }
 
     /// The tree of a view opened through `.strand/`.
     pub(crate) fn tree(&self, slot: u16) -> Option<Fileset> {
-        Some(self.lock().views.get(&slot)?.tree.clone())
+        let mut inner = self.lock();
+        let view = inner.views.get_mut(&slot)?;
+        view.looked = Instant::now();
+        Some(view.tree.clone())
     }
 
     /// The view of a source, if it is open, with its root's number told to the kernel once more under a name.
@@ -188,6 +228,7 @@ impl Nodes {
         inner.entries += 1;
         let view = inner.views.get_mut(&slot)?;
         view.entered = inner.entries;
+        view.looked = Instant::now();
         if !view.names.iter().any(|known| known == name) {
             view.names.push(name.to_owned());
         }
@@ -221,6 +262,7 @@ impl Nodes {
             _lease: lease,
             names: vec![name.to_owned()],
             entered: inner.entries,
+            looked: Instant::now(),
             nodes: 0,
         };
         inner.views.insert(slot, view);
@@ -270,6 +312,25 @@ impl Known {
 }
 
 impl Inner {
+    /// Gives the view that nobody is in any more, if that was its last node.
+    fn forget(&mut self, node: u64, times: u64) -> Option<View> {
+        let known = self.known.get_mut(&node)?;
+        known.lookups = known.lookups.saturating_sub(times);
+        if known.lookups > 0 {
+            return None;
+        }
+        self.known.remove(&node);
+        let (slot, _) = parts(node);
+        let view = self.views.get_mut(&slot)?;
+        view.nodes -= 1;
+        if view.nodes > 0 {
+            return None;
+        }
+        let view = self.views.remove(&slot)?;
+        self.by_source.remove(&view.source);
+        Some(view)
+    }
+
     fn learn(&mut self, node: u64, swaps: u64) {
         let known = self.known.entry(node).or_default();
         known.lookups += 1;
@@ -288,7 +349,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use strand_engine::VolumeId;
+    use strand_engine::{CheckpointId, VolumeId};
 
     fn tree(root: u64) -> Fileset {
         Fileset {
@@ -336,12 +397,55 @@ mod tests {
             nodes.enter(source, tree(3), &name, None).unwrap();
         }
         nodes.enter_open(Source::Position(VolumeId(1), 0), b"again");
-        assert_eq!(nodes.positions(), 3);
-        assert!(nodes.crowded_out(3).is_empty());
-        assert_eq!(nodes.crowded_out(2), [b"1"]);
-        assert_eq!(nodes.crowded_out(2), [b"2"]);
-        assert_eq!(nodes.crowded_out(2), [&b"0"[..], b"again"]);
-        assert!(nodes.crowded_out(2).is_empty());
+        assert_eq!(nodes.positions(), (3, 0));
+        assert!(nodes.crowded_out(3, 0).is_empty());
+        assert_eq!(nodes.crowded_out(2, 0), [b"1"]);
+        assert!(nodes.crowded_out(2, 0).is_empty(), "two stay");
+        assert_eq!(nodes.crowded_out(1, 0), [b"2"]);
+        assert!(nodes.crowded_out(0, 0).is_empty(), "one stays always");
+        assert_eq!(nodes.positions(), (3, 0), "until the kernel has let go");
+    }
+
+    #[test]
+    fn positions_that_map_much_are_crowded_out_though_they_are_few() {
+        let nodes = Nodes::default();
+        for (seq, blocks) in [(1, 10), (2, 20), (3, 30)] {
+            let tree = Fileset { blocks, ..tree(3) };
+            let source = Source::Position(VolumeId(1), seq);
+            nodes
+                .enter(source, tree, &[b'0' + seq as u8], None)
+                .unwrap();
+        }
+        assert_eq!(nodes.positions(), (3, 60));
+        assert!(nodes.crowded_out(16, 60).is_empty());
+        assert_eq!(nodes.crowded_out(16, 59), [b"1"]);
+        assert!(nodes.crowded_out(16, 50).is_empty());
+        assert_eq!(nodes.crowded_out(16, 1), [b"2"]);
+        assert!(nodes.crowded_out(16, 1).is_empty(), "one stays always");
+    }
+
+    #[test]
+    fn what_nobody_looks_at_is_idle_once() {
+        let nodes = Nodes::default();
+        let (monday, seven) = (
+            Source::Checkpoint(VolumeId(1), CheckpointId(2)),
+            Source::Position(VolumeId(1), 7),
+        );
+        let root = nodes.enter(monday, tree(3), b"monday", None).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+        nodes.enter(seven, tree(3), b"seq:7", None).unwrap();
+        let so_long = Duration::from_millis(20);
+        let idle = nodes.idle(so_long);
+        assert_eq!((idle.len(), idle[0].source), (1, monday));
+        assert_eq!((idle[0].names.len(), idle[0].known.len()), (1, 0));
+        assert!(nodes.idle(so_long).is_empty());
+        // Whoever is inside stays, and may come in again.
+        assert!(nodes.tree(parts(root).0).is_some());
+        let again = nodes.idle(Duration::ZERO);
+        let monday = again.iter().find(|idle| idle.source == monday).unwrap();
+        assert!(monday.names.is_empty() && monday.known == HashSet::from([root]));
+        nodes.enter_open(monday.source, b"monday");
+        assert!(nodes.idle(so_long).is_empty());
     }
 
     #[test]

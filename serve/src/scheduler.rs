@@ -113,16 +113,24 @@ impl Follower {
             })
             .collect();
         let plan = plan(self.now, self.last.get(&id).copied(), &existing, schedule);
+        let mut outcome = Ok(());
         for place in plan.drop.into_iter().take(MOST_AT_ONCE) {
             let command = Command::CheckpointGiveUp {
                 checkpoint: theirs[place].id,
                 cause: GiveUp::Schedule,
             };
-            self.live.run(&self.actor, command, Force::No)?;
+            // One that stays, as it has just been mounted, keeps none of the others, nor what is due.
+            if let Err(error) = self.live.run(&self.actor, command, Force::No) {
+                outcome = Err(error);
+            }
         }
-        if !plan.take {
-            return Ok(());
+        if plan.take {
+            self.take(state, id)?;
         }
+        outcome
+    }
+
+    fn take(&mut self, state: &State, id: VolumeId) -> Result<(), Error> {
         let wall = self.live.store().clock().wall();
         let command = Command::CheckpointCreate {
             name: Some(scheduled_name(state, wall)),
@@ -151,7 +159,12 @@ impl Follower {
         let mounted = self.live.mounts().into_iter().map(|mount| mount.source);
         let leased = self.live.store().leases();
         mounted
-            .chain(leased.into_iter().map(|lease| lease.source))
+            .chain(
+                leased
+                    .into_iter()
+                    .filter(|l| l.in_the_way)
+                    .map(|l| l.source),
+            )
             .filter_map(|source| match source {
                 Source::Checkpoint(_, id) => Some(id),
                 _ => None,

@@ -59,7 +59,7 @@ pub(crate) fn run(context: &mut Context, args: Export) -> Outcome {
     }
     let view = view::resolve(context, &store, &args.view)?;
     let reading = store.reading(view.source(), "an export")?;
-    let tree = view.open(&store)?;
+    let tree = reading.open(&store)?;
     if tree.nodata {
         return refuse(
             Refusal::new(Kind::NotAllowed, format!("cannot export {}", args.view))

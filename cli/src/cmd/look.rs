@@ -149,7 +149,7 @@ pub(crate) fn cat(context: &mut Context, args: Cat) -> Outcome {
     let store = context.read()?;
     let view = view::resolve(context, &store, &args.view)?;
     let reading = store.reading(view.source(), "a cat")?;
-    let tree = view.open(&store)?;
+    let tree = reading.open(&store)?;
     let (ino, inode) = tree::file(&tree, &args.path)?;
     let mut reader = store.reader(&tree, ino)?;
     let mut buffer = vec![0; CHUNK];

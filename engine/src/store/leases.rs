@@ -4,9 +4,12 @@ use super::Store;
 use crate::decide::in_reach;
 use crate::error::Error;
 use crate::event::Source;
+use crate::ids::{Seq, VolumeId};
 use crate::in_use::InUse;
+use crate::reaper;
 use crate::refusal::{Kind, Refusal};
 use crate::state::Fileset;
+use crate::views::without_orphans;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -27,8 +30,9 @@ struct Inner {
 struct Held {
     source: Source,
     root: Fileset,
-    /// Nobody in particular, where the space is held but the view may be removed.
-    by: Option<String>,
+    by: String,
+    /// The view may not be removed; else only its space is held.
+    in_the_way: bool,
     /// By the monotonic clock, in ns.
     until: Option<u64>,
 }
@@ -49,13 +53,30 @@ pub struct LeaseInfo {
     pub by: String,
     /// How long it still holds; `None`: until it is given back.
     pub left: Option<Duration>,
+    /// It stands in the way of whoever removes what is read; else it only keeps the space from being given back.
+    pub in_the_way: bool,
+    /// Blocks that the view maps.
+    pub blocks: u64,
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         let mut inner = self.leases.lock();
-        inner.held.remove(&self.id);
-        inner.list();
+        let held = inner.held.remove(&self.id);
+        if held.is_some() {
+            inner.list();
+        }
+        drop(inner); // every command asks for it
+        if let Some(held) = held {
+            held.let_go();
+        }
+    }
+}
+
+impl Held {
+    /// Whoever does this may hold the store's lock.
+    fn let_go(self) {
+        reaper::let_go(self, |held| &held.root);
     }
 }
 
@@ -64,17 +85,17 @@ impl Inner {
         let held = self.held.values();
         self.in_use = Arc::new(InUse {
             held: held
-                .filter_map(|held| Some((held.source, held.by.clone()?)))
+                .filter(|held| held.in_the_way)
+                .map(|held| (held.source, held.by.clone()))
                 .collect(),
             ..InUse::default()
         });
     }
 
     fn expire(&mut self, now: u64) {
-        let before = self.held.len();
-        self.held
-            .retain(|_, held| held.until.is_none_or(|until| now < until));
-        if self.held.len() != before {
+        let over = |held: &mut Held| held.until.is_some_and(|until| until <= now);
+        let expired = self.held.extract_if(.., |_, held| over(held));
+        if expired.map(|(_, held)| held.let_go()).count() > 0 {
             self.list();
         }
     }
@@ -111,7 +132,7 @@ impl Store {
         by: String,
         time: Option<Duration>,
     ) -> Lease {
-        self.hold(source, root, Some(by), time)
+        self.hold(source, root, by, true, time)
     }
 
     /// A view for whoever wants its files, and a lease that holds it from the start: what was seen before there was a lease may be gone.
@@ -125,32 +146,109 @@ impl Store {
         time: Option<Duration>,
     ) -> Result<(Fileset, Lease), Error> {
         let tree = self.view_with_data(source)?;
-        let lease = self.lease(source, tree.clone(), by, time);
-        // Where it can still be viewed, whoever swept meanwhile left it alone; from now on the lease holds it.
+        let lease = self.hold_from_the_start(source, &tree, by, true, time)?;
+        Ok((tree, lease))
+    }
+
+    /// As [`Store::leased_view`], but the lease, which holds until it is dropped, stands in the way of nobody who removes the view.
+    ///
+    /// # Errors
+    /// As [`Store::view_with_data`].
+    pub fn kept_view(&self, source: Source, by: String) -> Result<(Fileset, Lease), Error> {
+        let tree = self.view_with_data(source)?;
+        let lease = self.hold_from_the_start(source, &tree, by, false, None)?;
+        Ok((tree, lease))
+    }
+
+    /// A lease for somebody who opens the view elsewhere, and the commit boundary of the tree that it holds: of a live tree the present one.
+    ///
+    /// # Errors
+    /// As [`Store::view`].
+    pub fn lease_of(
+        &self,
+        source: Source,
+        by: String,
+        time: Option<Duration>,
+    ) -> Result<(Seq, Lease), Error> {
+        match source {
+            Source::Live(volume) => self.lease_live(volume, by, time),
+            Source::Checkpoint(..) | Source::Position(..) => {
+                let tree = self.view(source)?;
+                let boundary = match source {
+                    Source::Position(_, seq) => seq,
+                    Source::Live(_) | Source::Checkpoint(..) => self.lock().state.boundary,
+                };
+                let lease = self.hold_from_the_start(source, &tree, by, true, time)?;
+                Ok((boundary, lease))
+            }
+        }
+    }
+
+    fn lease_live(
+        &self,
+        volume: VolumeId,
+        by: String,
+        time: Option<Duration>,
+    ) -> Result<(Seq, Lease), Error> {
+        // Under one lock: what the tree shows is never without a lease.
+        let inner = self.lock();
+        self.still_true(&inner)?;
+        let found = inner.state.volume(volume).ok_or_else(|| {
+            Refusal::new(
+                Kind::NotFound,
+                "the volume, or the checkpoint's image of it, is not there",
+            )
+        })?;
+        let tree = without_orphans(&found.live);
+        let lease = self.lease(Source::Live(volume), tree, by, time);
+        Ok((inner.state.boundary, lease))
+    }
+
+    /// Where a view can still be seen once there is a lease, whoever swept meanwhile left it alone, and from now on the lease holds it.
+    fn hold_from_the_start(
+        &self,
+        source: Source,
+        tree: &Fileset,
+        by: String,
+        in_the_way: bool,
+        time: Option<Duration>,
+    ) -> Result<Lease, Error> {
+        let lease = self.hold(source, tree.clone(), by, in_the_way, time);
         match source {
             Source::Position(volume, seq) => in_reach(&self.state(), volume, seq)?,
             Source::Live(_) | Source::Checkpoint(..) => drop(self.view(source)?),
         }
-        Ok((tree, lease))
+        Ok(lease)
     }
 
-    /// Keeps what a view shows readable until the lease is dropped, without standing in the way of anybody who removes it.
-    #[must_use]
-    pub fn keep(&self, source: Source, root: Fileset) -> Lease {
-        self.hold(source, root, None, None)
+    /// A lease holds what it held from the beginning, for so long from now on.
+    ///
+    /// # Errors
+    /// [`Kind::Stale`] where it has expired: as [`Store::still_leased`].
+    pub fn extend_lease(&self, lease: &Lease, time: Duration) -> Result<(), Error> {
+        self.still_leased(lease)?;
+        let until = self.until(time);
+        if let Some(held) = self.leases.lock().held.get_mut(&lease.id) {
+            held.until = Some(until);
+        }
+        Ok(())
+    }
+
+    /// By the monotonic clock.
+    fn until(&self, time: Duration) -> u64 {
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.clock.monotonic().saturating_add(ns)
     }
 
     fn hold(
         &self,
         source: Source,
         root: Fileset,
-        by: Option<String>,
+        by: String,
+        in_the_way: bool,
         time: Option<Duration>,
     ) -> Lease {
-        let until = time.map(|time| {
-            let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-            self.clock.monotonic().saturating_add(ns)
-        });
+        let until = time.map(|time| self.until(time));
         let mut inner = self.leases.lock();
         inner.next += 1;
         let id = inner.next;
@@ -158,6 +256,7 @@ impl Store {
             source,
             root,
             by,
+            in_the_way,
             until,
         };
         inner.held.insert(id, held);
@@ -195,14 +294,14 @@ impl Store {
         let mut inner = self.leases.lock();
         inner.expire(now);
         let held = inner.held.values();
-        held.filter_map(|held| {
-            Some(LeaseInfo {
-                source: held.source,
-                by: held.by.clone()?,
-                left: held
-                    .until
-                    .map(|until| Duration::from_nanos(until.saturating_sub(now))),
-            })
+        held.map(|held| LeaseInfo {
+            source: held.source,
+            by: held.by.clone(),
+            left: held
+                .until
+                .map(|until| Duration::from_nanos(until.saturating_sub(now))),
+            in_the_way: held.in_the_way,
+            blocks: held.root.blocks,
         })
         .collect()
     }

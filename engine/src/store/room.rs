@@ -57,6 +57,13 @@ impl Store {
         (left - left.div_ceil(129)).saturating_mul(BLOCK)
     }
 
+    /// Whether there is so little room that changes may have to wait for some to be made, or do.
+    #[must_use]
+    pub fn is_short_of_room(&self) -> bool {
+        let tight = &self.upkeep.tight;
+        tight.load(std::sync::atomic::Ordering::Relaxed) || self.upkeep.is_urgent()
+    }
+
     /// Free blocks, less what headers and the ends of small segments take of them.
     pub(super) fn usable_blocks(&self) -> u64 {
         self.usable_of(self.journal.space().free_blocks)

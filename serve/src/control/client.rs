@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use strand_engine::{Actor, Command, Durable, Ino, Kind, Refusal, Source, StoreId, VolumeId};
+use strand_engine::{Actor, Command, Durable, Ino, Kind, Refusal, Seq, Source, StoreId, VolumeId};
 use strand_journal::{BLOCK_SIZE, Block};
 
 /// A daemon that does not greet within this time is stuck.
@@ -279,17 +279,27 @@ impl Client {
         }
     }
 
-    /// Keeps a view readable, for so long at most and no longer than this client is there.
+    /// Keeps a view readable, for so long at most and no longer than this client is there; asked again, the same tree for so long from
+    /// now on. Gives the commit boundary at which the view is what is kept, and how far everything is durable: not before that boundary.
     ///
     /// # Errors
     /// As the engine's `Store::view`.
-    pub fn lease(&self, source: Source, by: &str, time: Duration) -> Result<(), Refusal> {
+    pub fn lease(
+        &self,
+        source: Source,
+        by: &str,
+        time: Duration,
+    ) -> Result<(Seq, Durable), Refusal> {
         let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-        self.well(&Request::Lease {
+        let by = by.to_owned();
+        match self.ask(&Request::Lease {
             source,
-            by: by.to_owned(),
+            by,
             seconds,
-        })
+        })? {
+            Reply::Held { boundary, end } => Ok((boundary, end.into())),
+            other => Err(unexpected(other)),
+        }
     }
 
     /// Who keeps which views readable.

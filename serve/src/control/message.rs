@@ -116,7 +116,7 @@ pub enum Request {
         /// Its number.
         id: u64,
     },
-    /// Keep a view readable while the client reads it: so long, and no longer than the client is there.
+    /// Keep a view readable while the client reads it: so long, and no longer than the client is there. Asked again, the same tree is kept on.
     Lease {
         /// The view.
         source: Source,
@@ -169,6 +169,13 @@ pub enum Reply {
     Leases(Vec<Leased>),
     /// The volumes with their names, by name.
     Volumes(Vec<(VolumeId, String)>),
+    /// To [`Request::Lease`]: a tree is kept readable.
+    Held {
+        /// The commit boundary at which it is what is kept: of a live volume, and no later one.
+        boundary: Seq,
+        /// Everything up to there is durable, and that is not before the boundary.
+        end: DurableEnd,
+    },
 }
 
 /// Work in the background.

@@ -6,6 +6,7 @@
 
 mod client;
 mod http;
+mod leases;
 pub mod message;
 mod server;
 mod session;

@@ -1,5 +1,6 @@
 //! One client: its requests, one after the other, become the engine's commands.
 
+use super::leases::Leases;
 use super::message::{
     Carried, DurableEnd, MountPoint, Mounted, PROTOCOL, Payload, Reply, Request, Status,
 };
@@ -7,7 +8,6 @@ use super::server::{Asked, Peer, Shared, refused};
 use super::wire::{self, Received};
 use super::work;
 use crate::{Force, MountInfo, MountRequest, Seen};
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io;
@@ -15,7 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 use strand_engine::{
-    Actor, BLOCK, Block, Command, Done, Error, Grade, Kind, Lease, Refusal, Source, Ticket,
+    Actor, BLOCK, Block, Command, Done, Error, Grade, Kind, Refusal, Source, Ticket,
 };
 use strand_journal::Slab;
 
@@ -23,8 +23,6 @@ use strand_journal::Slab;
 const HELLO_TIME: Duration = Duration::from_secs(10);
 /// Bytes of the journal that clients may leave unflushed: beyond, their next request flushes.
 const MOST_UNFLUSHED: u64 = 48 << 20;
-/// The most views that are kept readable for one client.
-const MOST_LEASES: usize = 16;
 /// This program.
 pub(super) const PROGRAM: &str = concat!("strand ", env!("CARGO_PKG_VERSION"));
 
@@ -36,7 +34,7 @@ pub(super) struct Session {
     /// The trees whose inodes it may name: those of the moment when it came, or of its own last rollback.
     seen: Seen,
     /// The views that are kept readable for it.
-    leases: HashMap<Source, Lease>,
+    leases: Leases,
 }
 
 impl Session {
@@ -56,7 +54,7 @@ impl Session {
         };
         Session {
             seen: shared.live.seen(),
-            leases: HashMap::new(),
+            leases: Leases::default(),
             shared,
             stream,
             actor,
@@ -240,10 +238,7 @@ impl Session {
                 source,
                 by,
                 seconds,
-            } => {
-                self.lease(source, &by, seconds)?;
-                Reply::Well
-            }
+            } => self.lease(source, &by, seconds)?,
             Request::Leases => Reply::Leases(work::leases(live)),
             Request::Volumes => {
                 live.store().health()?;
@@ -307,20 +302,13 @@ impl Session {
         self.shared.live.store().journal().durable().into()
     }
 
-    /// Keeps a view readable. A view that the client kept already is kept anew, for the time it says now.
-    fn lease(&mut self, source: Source, by: &str, seconds: u32) -> Result<(), Error> {
-        let live = &self.shared.live;
-        let tree = live.store().view(source)?;
-        let who = format!("{by} by {}[{}]", self.actor.name, self.actor.pid);
+    /// Keeps a view readable. Whoever reads beside the daemon can follow to where its tree was taken.
+    fn lease(&mut self, source: Source, by: &str, seconds: u32) -> Result<Reply, Error> {
+        let store = self.shared.live.store();
         let time = Duration::from_secs(u64::from(seconds));
-        let lease = live.store().lease(source, tree, who, Some(time));
-        if self.leases.len() >= MOST_LEASES && !self.leases.contains_key(&source) {
-            return Err(Refusal::new(Kind::Busy, "too many views are kept readable")
-                .why(format!("this client keeps {MOST_LEASES} already"))
-                .into());
-        }
-        self.leases.insert(source, lease);
-        Ok(())
+        let boundary = self.leases.keep(store, source, (by, &self.actor), time)?;
+        let end = self.flushed()?;
+        Ok(Reply::Held { boundary, end })
     }
 
     fn mount(&self, point: MountPoint, received: Received) -> Result<Reply, Error> {

@@ -9,6 +9,7 @@ mod obstacles;
 
 use crate::core::Core;
 use crate::metrics::{Figures, Metrics, Op};
+use crate::ticker::Ticker;
 pub use changes::Seen;
 use mounts::Mounts;
 use std::fs::File;
@@ -24,6 +25,8 @@ pub struct LiveOptions {
     pub commit_every: Duration,
     /// How long a checkpoint waits for the kernel to hand over dirty mapped pages.
     pub hand_over: Duration,
+    /// What was looked at through `.strand/` is kept until nobody has looked for so long; where room is short, for three seconds at most.
+    pub views_stay: Duration,
     /// After a rollback names are dropped one by one, as kernels before 6.16 need it, also where all can be dropped at once.
     pub names_one_by_one: bool,
 }
@@ -33,6 +36,7 @@ impl Default for LiveOptions {
         Self {
             commit_every: Duration::from_secs(5),
             hand_over: Duration::from_secs(5),
+            views_stay: Duration::from_secs(600),
             names_one_by_one: false,
         }
     }
@@ -90,7 +94,12 @@ pub struct Live {
     core: Arc<Core>,
     mounts: Arc<Mounts>,
     directory: Option<PathBuf>,
+    /// Looks after what was looked at through `.strand/`.
+    _tidying: Ticker,
 }
+
+/// How often it is looked whether views are idle.
+const TIDY: Duration = Duration::from_secs(1);
 
 impl Live {
     /// Takes a store into live use.
@@ -109,10 +118,13 @@ impl Live {
     }
 
     fn assemble(store: Store, options: LiveOptions, directory: Option<PathBuf>) -> Arc<Self> {
+        let mounts: Arc<Mounts> = Arc::default();
+        let tidied = mounts.clone();
         Arc::new(Self {
             core: Arc::new(Core::new(store, options)),
-            mounts: Arc::default(),
+            mounts,
             directory,
+            _tidying: Ticker::start("tidier of views", TIDY, move || tidied.tidy_views()),
         })
     }
 

@@ -19,6 +19,9 @@ use strand_engine::{Kind, Refusal, Source, VolumeId};
 /// How long an ending waits for a mount whose files somebody keeps open.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
 
+/// Where room is short, what was looked at through `.strand/` stays so long.
+const VIEWS_STAY_SHORT: Duration = Duration::from_secs(3);
+
 /// How far the kernel reads ahead, in KiB.
 const READ_AHEAD_KIB: u32 = 1024;
 
@@ -54,6 +57,7 @@ impl Mount {
         for handle in self.mounted.handles.close_all() {
             self.mounted.let_go(&handle);
         }
+        self.mounted.end();
         if let Err(error) = core.store.sync() {
             tracing::error!(%error, path = %self.path.display(), "what was written last is not durable");
         }
@@ -93,6 +97,20 @@ impl Mounts {
     /// All of them.
     pub(crate) fn all(&self) -> Vec<Arc<Mount>> {
         self.lock().values().cloned().collect()
+    }
+
+    /// Lets go of what was looked at through `.strand/`, and is no more.
+    pub(super) fn tidy_views(&self) {
+        for mount in self.all() {
+            let core = &mount.mounted.core;
+            let so_long = core.options.views_stay;
+            mount
+                .mounted
+                .tidy_views(match core.store.is_short_of_room() {
+                    true => so_long.min(VIEWS_STAY_SHORT),
+                    false => so_long,
+                });
+        }
     }
 
     fn remove(&self, mount: &Arc<Mount>) {
@@ -152,6 +170,8 @@ impl Live {
             }
             by_path.insert(path.clone(), mount.clone());
         }
+        // From here on it hears of what others change. What they changed before may not be durable yet, and can be seen here.
+        mount.mounted.changed_till_now(0);
         let place = Place {
             at: request.at,
             path,

@@ -34,7 +34,7 @@ pub(crate) enum Base {
     Frozen {
         volume: VolumeId,
         tree: Fileset,
-        _lease: Lease,
+        lease: Mutex<Option<Lease>>,
     },
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct Mounted {
     mapped: Mutex<BTreeSet<Ino>>,
     /// The thread that makes the kernel hand over mapped pages; 0: none.
     pub(crate) handing_over: AtomicU32,
-    /// The last event of whatever was changed here.
+    /// The last event of whatever was changed here, or can be seen here and was changed before.
     changed: AtomicU64,
 }
 
@@ -84,6 +84,7 @@ impl Swapping {
     pub(crate) fn begin(mounted: Arc<Mounted>) -> Self {
         mounted.swap().running += 1;
         mounted.nodes.swapped();
+        mounted.changed_till_now(0);
         Self(mounted)
     }
 }
@@ -149,7 +150,7 @@ impl Mounted {
                 let (tree, lease) = core.store.leased_view(frozen, by, None)?;
                 Base::Frozen {
                     volume: frozen.volume(),
-                    _lease: lease,
+                    lease: Mutex::new(Some(lease)),
                     tree,
                 }
             }
@@ -167,6 +168,14 @@ impl Mounted {
         };
         mounted.nodes.learn(ROOT, 0);
         Ok(mounted)
+    }
+
+    /// The mount is gone: what it showed may go too, and what was looked at through it, although somebody may have this for a moment longer.
+    pub(crate) fn end(&self) {
+        if let Base::Frozen { lease, .. } = &self.base {
+            drop(lease.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+        self.nodes.end();
     }
 
     fn swap(&self) -> MutexGuard<'_, Swap> {

@@ -5,6 +5,7 @@ use super::{Attr, Base, Mounted, attr};
 use crate::errno::{Answer, errno};
 use crate::nodes::{OWN, VIRTUAL, node, parts};
 use rustix::io::Errno;
+use std::time::Duration;
 use strand_engine::{Ino, Names, Source};
 
 /// The node of `.strand`.
@@ -16,6 +17,13 @@ const AT_NAME: &[u8] = b"at";
 const KEPT_POSITIONS: usize = 16;
 /// Positions that may be open at once; more are refused.
 const MOST_POSITIONS: usize = 64;
+/// Each position is a tree of its own in memory, some 16 bytes a mapped block. So many times the blocks of the live tree stay open as positions
+/// that nobody is inside of, …
+const KEPT_TIMES: u64 = 1;
+/// … and beyond so many times no more are opened.
+const MOST_TIMES: u64 = 4;
+/// Smaller volumes count as one of so many blocks (16 GiB; 64 MB of memory).
+const LEAST_BLOCKS: u64 = 4 << 20;
 
 /// What a name under `.strand/at/` means.
 #[derive(Copy, Clone, Debug, Eq, PartialEq)]
@@ -113,7 +121,8 @@ impl Mounted {
 
     /// The volume as it was; its root is told to the kernel once more. Folds the history where needed.
     pub(crate) fn visit(&self, visit: Visit, name: &[u8]) -> Answer<Option<Attr>> {
-        if self.nodes.positions() >= MOST_POSITIONS {
+        let (open, mapped) = self.nodes.positions();
+        if open >= MOST_POSITIONS || mapped >= self.blocks_in_positions(MOST_TIMES) {
             return Err(Errno::AGAIN);
         }
         let store = &self.core.store;
@@ -133,14 +142,20 @@ impl Mounted {
         }
     }
 
-    /// Has the kernel let go of the positions visited longest ago, where there are many: each keeps a tree in memory. Not before the visit is
-    /// answered: the kernel holds the directory until then.
+    fn blocks_in_positions(&self, times: u64) -> u64 {
+        let live = self.look(OWN, |tree| tree.blocks).unwrap_or(0);
+        live.max(LEAST_BLOCKS).saturating_mul(times)
+    }
+
+    /// Has the kernel let go of the positions visited longest ago, where there are many, or they are large: each keeps a tree in memory. Not before the
+    /// visit is answered: the kernel holds the directory until then.
     pub(crate) fn tidy_visits(&self) {
         let Some(caches) = self.caches.get() else {
             return;
         };
+        let blocks = self.blocks_in_positions(KEPT_TIMES);
         loop {
-            let names = self.nodes.crowded_out(KEPT_POSITIONS);
+            let names = self.nodes.crowded_out(KEPT_POSITIONS, blocks);
             if names.is_empty() {
                 return;
             }
@@ -150,18 +165,41 @@ impl Mounted {
         }
     }
 
+    /// Has the kernel let go of the views that nobody has looked at for so long: each keeps what it shows from being given back. Who is inside of one stays.
+    pub(crate) fn tidy_views(&self, so_long: Duration) {
+        let Some(caches) = self.caches.get() else {
+            return;
+        };
+        for idle in self.nodes.idle(so_long) {
+            let dir = match idle.source {
+                Source::Position(..) => AT,
+                Source::Checkpoint(..) | Source::Live(_) => DIR,
+            };
+            for name in &idle.names {
+                caches.drop_name(node(VIRTUAL, dir), name);
+            }
+            // Whatever somebody was inside of when its view's name went, the kernel remembers by names within.
+            for within in &idle.known {
+                let (view, ino) = parts(*within);
+                let names = idle.tree.inode(ino).and_then(|inode| inode.names());
+                for (name, child) in names.into_iter().flatten() {
+                    if idle.known.contains(&node(view, *child)) {
+                        caches.drop_name(*within, name);
+                    }
+                }
+            }
+        }
+    }
+
     fn enter_view(&self, source: Source, name: &[u8]) -> Answer<Attr> {
         let opened = self.nodes.enter_open(source, name);
         let (root, tree) = match opened {
             Some(found) => found,
             None => {
-                let tree = self
-                    .core
-                    .store
-                    .view_with_data(source)
-                    .map_err(|e| errno(&e))?;
                 // It may be removed all the same: somebody may just have looked.
-                let lease = self.core.store.keep(source, tree.clone());
+                let by = format!("looked at through .strand/{}", Self::shown(source, name));
+                let kept = self.core.store.kept_view(source, by);
+                let (tree, lease) = kept.map_err(|e| errno(&e))?;
                 let root = self
                     .nodes
                     .enter(source, tree.clone(), name, Some(lease))
@@ -175,6 +213,15 @@ impl Mounted {
                 self.nodes.forget(root, 1);
                 Err(Errno::STALE)
             }
+        }
+    }
+
+    /// A view as one writes it behind `.strand/`.
+    fn shown(source: Source, name: &[u8]) -> String {
+        let name = String::from_utf8_lossy(name);
+        match source {
+            Source::Position(..) => format!("at/{name}"),
+            Source::Checkpoint(..) | Source::Live(_) => name.into_owned(),
         }
     }
 

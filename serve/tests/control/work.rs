@@ -65,6 +65,69 @@ fn what_a_client_reads_stays_as_long_as_it_is_there() {
 }
 
 #[test]
+fn a_lease_asked_for_again_holds_on_to_the_same_tree() {
+    let served = Served::new();
+    let client = served.client();
+    let (volume, _) = frozen(&served, &client);
+    let hour = Duration::from_secs(3600);
+    let change = |text: &str| {
+        let flag = Command::VolumeCreate {
+            name: text.into(),
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+        };
+        client.run(flag, false).unwrap().last
+    };
+    let reader = served.client();
+    let live = Source::Live(volume);
+    let (boundary, end) = reader.lease(live, "an export", hour).unwrap();
+    assert!(boundary <= end.number);
+    let later = change("a");
+    let (still, end) = reader.lease(live, "an export", hour).unwrap();
+    assert_eq!(still, boundary);
+    assert!(end.number >= later);
+    // Another one, who comes now, has the tree of now.
+    assert_eq!(client.lease(live, "a backup", hour).unwrap().0, later);
+    // A position stays though the history before it is given up.
+    let position = Source::Position(volume, later);
+    change("b");
+    assert_eq!(reader.lease(position, "a cat", hour).unwrap().0, later);
+    let now = change("c");
+    let done = client.start(reclaim(true), None).unwrap();
+    while !client.wait_job(done.id, hour).unwrap().0.ended {}
+    let history = served
+        .beside(&client)
+        .state()
+        .volume(volume)
+        .unwrap()
+        .history;
+    assert!(history >= now, "the history is given up");
+    assert_eq!(reader.lease(position, "a cat", hour).unwrap().0, later);
+    let refused = client.lease(position, "a cat", hour).unwrap_err();
+    assert_eq!(refused.kind, Kind::OutOfRange);
+    // An expired one is another one.
+    reader.lease(live, "an export", Duration::ZERO).unwrap();
+    assert!(reader.lease(live, "an export", hour).unwrap().0 >= now);
+}
+
+#[test]
+fn who_reads_says_so_in_a_line() {
+    let served = Served::new();
+    let client = served.client();
+    let (volume, _) = frozen(&served, &client);
+    let long = "\u{e4}".repeat(400_000);
+    let hour = Duration::from_secs(3600);
+    client.lease(Source::Live(volume), &long, hour).unwrap();
+    let leases = client.leases().unwrap();
+    assert!(leases[0].by.len() < 5000);
+}
+
+fn reclaim(now: bool) -> Work {
+    Work::Reclaim { rate: None, now }
+}
+
+#[test]
 fn a_lease_expires_though_its_client_stays() {
     let served = Served::new();
     let client = served.client();
@@ -89,7 +152,7 @@ fn nobody_keeps_too_many_views() {
     for seq in 1..=end {
         let source = Source::Position(volume, seq);
         match client.lease(source, "x", Duration::from_secs(60)) {
-            Ok(()) => kept += 1,
+            Ok(_) => kept += 1,
             Err(refusal) => assert!(refusal.kind != Kind::Io, "{refusal}"),
         }
     }
@@ -101,11 +164,7 @@ fn jobs_run_in_the_background_and_say_what_came_of_them() {
     let served = Served::new();
     let client = served.client();
     frozen(&served, &client);
-    let work = Work::Reclaim {
-        rate: None,
-        now: false,
-    };
-    let begun = client.start(work, None).unwrap();
+    let begun = client.start(reclaim(false), None).unwrap();
     assert_eq!(begun.kind, "reclaim");
     let until = Instant::now() + Duration::from_secs(60);
     let (ended, done) = loop {

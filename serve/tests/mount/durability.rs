@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use strand_engine::{Command, Store};
+use strand_engine::{Command, Source, Store};
 use strand_journal::{CallKind, FaultyDisk, MemoryDisk, SlowDisk};
 use strand_serve::LiveOptions;
 
@@ -110,6 +110,26 @@ fn nobody_waits_for_what_others_change_elsewhere() {
         file.sync_all().unwrap();
         assert!(flushed(&s), "{what}");
     }
+}
+
+#[test]
+fn a_fresh_mount_shows_nothing_that_its_fsync_leaves_behind() {
+    let Some(mut s) = setting_with(never()) else {
+        return;
+    };
+    fs::write(s.at.join("f"), b"old").unwrap();
+    s.live().unmount(&s.at.clone()).unwrap();
+    let ino = s.live().store().live(s.volume).unwrap().lookup(b"f");
+    let ino = ino.unwrap();
+    let seen = s.live().seen();
+    let write = |store: &Store| store.write(&me(), s.volume, ino, 0, b"new");
+    s.live().change(&seen, (s.volume, ino), 3, write).unwrap();
+    assert!(!flushed(&s), "as an import does it, up to its end");
+    let at = s.mount(Source::Live(s.volume), "again");
+    let file = File::open(at.join("f")).unwrap();
+    assert_eq!(fs::read(at.join("f")).unwrap(), b"new");
+    file.sync_all().unwrap();
+    assert!(flushed(&s));
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! `.strand/`: yesterday's files with `cp`.
 
-use crate::setting::{me, setting};
+use crate::setting::{me, setting, setting_with};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, SystemTime};
 use strand_engine::{Command, GiveUp, Kind, ReclaimOptions, Source};
-use strand_serve::Force;
+use strand_serve::{Force, LiveOptions};
 
 fn names(path: &std::path::Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(path)
@@ -133,6 +133,56 @@ fn positions_visited_long_ago_are_let_go() {
     }
     let nodes = s.live().figures().nodes;
     assert!(nodes < 30, "the kernel holds {nodes} files and directories");
+}
+
+#[test]
+fn what_was_looked_at_is_listed_and_let_go_when_nobody_looks_any_more() {
+    let options = LiveOptions {
+        views_stay: Duration::from_millis(100),
+        ..LiveOptions::default()
+    };
+    let Some(s) = setting_with(options) else {
+        return;
+    };
+    fs::write(s.at.join("f"), b"monday").unwrap();
+    let take = Command::CheckpointCreate {
+        name: Some("monday".into()),
+        volumes: vec![s.volume],
+        nomount: false,
+        removable: false,
+        nodata: false,
+        note: String::new(),
+    };
+    s.live().run(&me(), take, Force::No).unwrap();
+    let position = s.live().store().state().boundary;
+    fs::write(s.at.join("f"), b"tuesday").unwrap();
+    let strand = s.at.join(".strand");
+    let held = || {
+        let leases = s.live().store().leases().into_iter();
+        let mut held: Vec<String> = leases.map(|lease| lease.by).collect();
+        held.sort();
+        held
+    };
+    assert_eq!(fs::read(strand.join("monday/f")).unwrap(), b"monday");
+    // Somebody has a file open in there.
+    let file = fs::File::open(strand.join(format!("at/seq:{position}/f"))).unwrap();
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    let at = format!("looked at through .strand/at/seq:{position}");
+    while held() != [at.as_str()] {
+        assert!(std::time::Instant::now() < until, "{:?}", held());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(held(), [at.as_str()], "as long as it is open");
+    let mut bytes = [0; 6];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    assert_eq!(&bytes, b"monday");
+    drop(file);
+    while !held().is_empty() {
+        assert!(std::time::Instant::now() < until, "{:?}", held());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(fs::read(strand.join("monday/f")).unwrap(), b"monday");
 }
 
 #[test]

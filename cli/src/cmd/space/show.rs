@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use strand_engine::{Fileset, State};
 use strand_replay::space::{SpaceReport, report};
+use strand_serve::control::message::Leased;
 
 /// Checkpoints that are listed for people; `--json` has them all.
 const SHOWN: usize = 12;
@@ -21,10 +22,11 @@ const ENOUGH: u64 = 3_600_000_000_000;
 pub(super) fn run(context: &mut Context) -> Outcome {
     let store = context.read()?;
     let state = store.state();
-    let found = report(&store, &read_views(&store)?)?;
+    let read_by = read_by(&store)?;
+    let found = report(&store, &views(&store, &read_by))?;
     let disk = on_disk(context.store_path()?)?;
     if context.out.json {
-        return context.out.object(as_json(&state, &found, disk));
+        return context.out.object(as_json(&state, &found, &read_by, disk));
     }
     context.out.line(format!(
         "{} on disk: {} of journal, {} of states and the rest",
@@ -64,6 +66,11 @@ pub(super) fn run(context: &mut Context) -> Outcome {
             .out
             .line(format!("  {label:<11} {:>10}  {what}", units::size(bytes)))?;
     }
+    for lease in read_by.iter().take(SHOWN) {
+        context
+            .out
+            .line(format!("  kept for readers: {}", lease.by))?;
+    }
     context.out.line("")?;
     volumes(&state, &found).print(&mut context.out)?;
     if found.each_checkpoint.is_empty() {
@@ -81,14 +88,21 @@ pub(super) fn run(context: &mut Context) -> Outcome {
     }
 }
 
-/// What is read through the daemon just now.
-fn read_views(store: &Opened) -> Outcome<Vec<Fileset>> {
-    let Some(daemon) = store.daemon() else {
-        return Ok(Vec::new());
-    };
-    let leases = daemon.leases()?.into_iter();
+/// Who reads what through the daemon just now.
+fn read_by(store: &Opened) -> Outcome<Vec<Leased>> {
+    match store.daemon() {
+        Some(daemon) => Ok(daemon.leases()?),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// What they read.
+fn views(store: &Opened, read_by: &[Leased]) -> Vec<Fileset> {
     // What is gone meanwhile is read no more.
-    Ok(leases.filter_map(|l| store.view(l.source).ok()).collect())
+    let views = read_by.iter();
+    views
+        .filter_map(|lease| store.view(lease.source).ok())
+        .collect()
 }
 
 /// What the store's directory takes, as `du` counts it.
@@ -149,7 +163,7 @@ fn checkpoints(state: &State, found: &SpaceReport) -> Table {
     table
 }
 
-fn as_json(state: &State, found: &SpaceReport, disk: u64) -> Value {
+fn as_json(state: &State, found: &SpaceReport, read_by: &[Leased], disk: u64) -> Value {
     let volumes = found.volumes.iter().map(|space| {
         let volume = state.volume(space.volume);
         json!({
@@ -169,6 +183,6 @@ fn as_json(state: &State, found: &SpaceReport, disk: u64) -> Value {
         "disk_bytes": disk, "journal_bytes": found.journal, "live_bytes": found.live, "checkpoints_bytes": found.checkpoints,
         "clones_bytes": found.origins, "history_bytes": found.history, "reclaimable_bytes": found.dead, "events_bytes": found.events,
         "archives_bytes": found.archives, "ahead_bytes": found.ahead, "events_bytes_a_day": found.events_a_day, "window_seq": found.window,
-        "volumes": volumes, "checkpoints": checkpoints,
+        "volumes": volumes, "checkpoints": checkpoints, "kept": read_by.iter().map(|lease| &lease.by).collect::<Vec<_>>(),
     })
 }
