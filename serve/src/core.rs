@@ -2,13 +2,18 @@
 
 use crate::actors::Actors;
 use crate::committer::Committer;
+use crate::errno::errno;
 use crate::housekeeper::Housekeeper;
 use crate::live::LiveOptions;
 use crate::metrics::Metrics;
 use crate::settler::Settler;
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use strand_engine::{Store, VolumeId};
+use strand_engine::{Error, Kind, Store, VolumeId};
+
+/// A change is tried so often: others may take the room that was made for it.
+const TRIES: usize = 4;
 
 /// A store and what runs beside it.
 #[derive(Debug)]
@@ -32,9 +37,38 @@ pub(crate) type Inside<'a> = RwLockReadGuard<'a, u64>;
 /// The gates that anybody went through.
 pub(crate) type Gates = BTreeMap<VolumeId, Arc<Gate>>;
 
+/// An error that may say that there is no room.
+pub(crate) trait MaybeFull {
+    /// Whether it does.
+    fn is_full(&self) -> bool;
+    /// As such an error.
+    fn of(error: Error) -> Self;
+}
+
+impl MaybeFull for Error {
+    fn is_full(&self) -> bool {
+        self.kind() == Kind::NoSpace
+    }
+
+    fn of(error: Error) -> Self {
+        error
+    }
+}
+
+impl MaybeFull for Errno {
+    fn is_full(&self) -> bool {
+        *self == Errno::NOSPC
+    }
+
+    fn of(error: Error) -> Self {
+        errno(&error)
+    }
+}
+
 impl Core {
     pub(crate) fn new(store: Store, options: LiveOptions) -> Self {
         let store = Arc::new(store);
+        store.make_room_elsewhere();
         let metrics = Arc::new(Metrics::default());
         Self {
             committer: Committer::start(store.clone(), metrics.clone(), options.commit_every),
@@ -51,6 +85,25 @@ impl Core {
     /// The gate of a volume.
     pub(crate) fn gate(&self, volume: VolumeId) -> Arc<Gate> {
         self.gates().entry(volume).or_default().clone()
+    }
+
+    /// Does what changes files and may find the store full; if so, makes room for so many blocks and does it again. No gate is held meanwhile: `change` goes through
+    /// its gate each time.
+    pub(crate) fn with_room<T, E: MaybeFull>(
+        &self,
+        blocks: u64,
+        change: &mut dyn FnMut() -> Result<T, E>,
+    ) -> Result<T, E> {
+        for _ in 0..TRIES {
+            let full = match change() {
+                Err(error) if error.is_full() => error,
+                other => return other,
+            };
+            if !self.store.make_room(blocks).map_err(E::of)? {
+                return Err(full);
+            }
+        }
+        change()
     }
 
     /// All gates; while this is held, nobody comes to one that is not among them.

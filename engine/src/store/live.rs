@@ -100,10 +100,10 @@ impl Store {
         self.submit_views(actor, command, &[], views)
     }
 
-    /// As [`Store::submit_prepared`], in live use: with what is mounted and who writes.
+    /// As [`Store::submit_prepared`], in live use: with what is mounted and who writes. Quick: where there is no room, none is made.
     ///
     /// # Errors
-    /// As [`Store::submit`]; [`Kind::Busy`] where that stands in the way.
+    /// As [`Store::submit`]; [`Kind::Busy`] where that stands in the way; [`Kind::NoSpace`], also where [`Store::make_dead_room`] would find some.
     pub fn submit_live(
         &self,
         actor: &Actor,
@@ -115,11 +115,9 @@ impl Store {
             held: self.in_use().held.clone(),
             ..live
         };
-        self.with_dead_room(&mut || {
-            let mut inner = self.lock();
-            self.before_command(&mut inner)?;
-            self.execute_plain(&mut inner, actor, command.clone(), &[], views, &in_use)
-        })
+        let mut inner = self.lock();
+        self.before_command(&mut inner)?;
+        self.execute_plain(&mut inner, actor, command, &[], views, &in_use)
     }
 
     /// The last step of [`Store::run`]: durable.

@@ -39,6 +39,8 @@ pub(super) struct Upkeep {
     waiting: AtomicU64,
     /// The room is small enough for a command to be refused.
     pub(super) tight: AtomicBool,
+    /// Whoever asks for something makes the room for it.
+    pub(super) elsewhere: AtomicBool,
 }
 
 impl Upkeep {
@@ -79,6 +81,16 @@ impl Drop for Making<'_> {
 }
 
 impl Store {
+    /// From now on the caller makes room: whoever changes files and finds none is refused at once, and may try again after [`Store::make_room`] (for a promise
+    /// of room: after [`Store::make_dead_room`]). For those who hold what others wait for while they change something: making room takes long.
+    pub fn make_room_elsewhere(&self) {
+        self.upkeep.elsewhere.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_room_made_elsewhere(&self) -> bool {
+        self.upkeep.elsewhere.load(Ordering::Relaxed)
+    }
+
     /// Does what nobody gives anything up for, and may find no room: then what is dead goes, and no more.
     pub(super) fn with_dead_room<T>(
         &self,
@@ -86,17 +98,28 @@ impl Store {
     ) -> Result<T, Error> {
         match act() {
             Err(error) if error.kind() == Kind::NoSpace && !self.is_read_only() => {
-                let making = self.upkeep.making();
-                let now = self.clock.wall();
-                let job = self.jobs.begin(JobKind::Reclaim, "room for a command", now);
-                let blocks = self.reserve_blocks + u64::from(self.journal.blocks_per_segment());
-                self.sweep_until(blocks, &job)?;
-                self.lock().room = super::Room::default();
-                drop(making);
+                self.make_dead_room()?;
                 act()
             }
             other => other,
         }
+    }
+
+    /// Gives back what is dead until a command finds room, as far as that goes; nothing is given up. May take seconds.
+    ///
+    /// # Errors
+    /// As [`Store::reclaim`].
+    pub fn make_dead_room(&self) -> Result<(), Error> {
+        if self.is_read_only() {
+            return Ok(());
+        }
+        let _one = self.upkeep.making();
+        let now = self.clock.wall();
+        let job = self.jobs.begin(JobKind::Reclaim, "room for a command", now);
+        let blocks = self.reserve_blocks + u64::from(self.journal.blocks_per_segment());
+        self.sweep_until(blocks, &job)?;
+        self.lock().room = super::Room::default();
+        Ok(())
     }
 
     fn is_read_only(&self) -> bool {
@@ -115,6 +138,9 @@ impl Store {
                 Err(error) if error.kind() == Kind::NoSpace && tries < TRIES => error,
                 other => return other,
             };
+            if self.is_room_made_elsewhere() {
+                return Err(full);
+            }
             tries += 1;
             if !self.make_room(blocks)? {
                 return Err(full);
@@ -122,8 +148,11 @@ impl Store {
         }
     }
 
-    /// Gives up what may be given up until so many blocks can be written; says whether they can.
-    fn make_room(&self, blocks: u64) -> Result<bool, Error> {
+    /// Gives up what may be given up until so many blocks can be written; says whether they can. Others may take them meanwhile. May take seconds.
+    ///
+    /// # Errors
+    /// As [`Store::reclaim`], [`Store::submit`] and [`Store::commit`].
+    pub fn make_room(&self, blocks: u64) -> Result<bool, Error> {
         if self.is_read_only() {
             return Ok(false);
         }

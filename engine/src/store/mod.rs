@@ -233,7 +233,8 @@ impl Store {
                 self.execute(&mut inner, actor, command.clone(), payload, views)
             });
         }
-        if promise || (tight && command.is_administrative()) {
+        let promise_here = promise && !self.is_room_made_elsewhere();
+        if promise_here || (tight && command.is_administrative()) {
             return self.with_dead_room(&mut || {
                 let mut inner = self.lock();
                 self.execute(&mut inner, actor, command.clone(), payload, views)

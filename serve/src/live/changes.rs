@@ -38,9 +38,9 @@ impl Live {
         }
         let store = self.store();
         let done = match tree_of(&command) {
-            Some(volume) => {
-                self.inside(seen, volume, || store.submit_with(actor, command, payload))?
-            }
+            Some(volume) => self.inside(seen, volume, payload.len() as u64, &mut || {
+                store.submit_with(actor, command.clone(), payload)
+            })?,
             None => store.submit_with(actor, command, payload)?,
         };
         self.core.committer.note(payload.len() as u64 * BLOCK);
@@ -58,21 +58,34 @@ impl Live {
         seen: &Seen,
         (volume, ino): (VolumeId, Ino),
         bytes: u64,
-        how: impl FnOnce(&Store) -> Result<Done, Error>,
+        mut how: impl FnMut(&Store) -> Result<Done, Error>,
     ) -> Result<Done, Error> {
-        let done = self.inside(seen, volume, || how(self.store()));
+        let blocks = bytes.div_ceil(BLOCK);
+        let done = self.inside(seen, volume, blocks, &mut || how(self.store()));
         // Also after an error: a long write may have got half-way.
         self.core.committer.note(bytes);
         self.rewritten(volume, ino);
         done
     }
 
-    /// Does something while nobody swaps the volume's tree, if it is the one that was seen.
+    /// Does something while nobody swaps the volume's tree, if it is the one that was seen. Where there is no room for it (`blocks`), some is made while others may
+    /// swap, and it is done again.
     fn inside<R>(
         &self,
         seen: &Seen,
         volume: VolumeId,
-        then: impl FnOnce() -> Result<R, Error>,
+        blocks: u64,
+        then: &mut dyn FnMut() -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        self.core
+            .with_room(blocks, &mut || self.inside_now(seen, volume, then))
+    }
+
+    fn inside_now<R>(
+        &self,
+        seen: &Seen,
+        volume: VolumeId,
+        then: &mut dyn FnMut() -> Result<R, Error>,
     ) -> Result<R, Error> {
         // A gate stays: there is none for what is no volume.
         self.store().look(volume, |_| ())?;

@@ -8,7 +8,9 @@ use crate::mounted::Swapping;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use strand_engine::{Actor, Command, Done, Error, Fileset, InUse, Source, Writer, swapped};
+use strand_engine::{
+    Actor, Command, Done, Error, Fileset, InUse, Kind, Source, Views, Writer, swapped,
+};
 
 impl Live {
     /// As [`strand_engine::Store::run`], behind closed gates: no request of a mount or of a client is inside.
@@ -21,6 +23,24 @@ impl Live {
         let store = self.store();
         // May fold history, and flushes: before any gate closes.
         let views = store.prepare(&command)?;
+        match self.swap_prepared(actor, command.clone(), &views, force) {
+            // So may this: while all gates are open.
+            Err(error) if error.kind() == Kind::NoSpace => {
+                store.make_dead_room()?;
+                self.swap_prepared(actor, command, &views, force)
+            }
+            other => other,
+        }
+    }
+
+    fn swap_prepared(
+        &self,
+        actor: &Actor,
+        command: Command,
+        views: &Views,
+        force: Force,
+    ) -> Result<Done, Error> {
+        let store = self.store();
         let mut changed: Vec<(Arc<Mount>, Option<Fileset>)> = Vec::new();
         let (done, swapping) = {
             // No mount begins meanwhile: it would see the old tree and hear of nothing.
@@ -44,7 +64,7 @@ impl Live {
                 .iter()
                 .map(|mount| store.live(mount.source.volume()))
                 .collect();
-            let done = store.submit_live(actor, command, &views, in_use(&live, force))?;
+            let done = store.submit_live(actor, command, views, in_use(&live, force))?;
             let mut swapped = swapped(&done.events);
             // Who writes by the numbers of inodes, without a handle, learns that they are another tree's now.
             for volume in swapped.keys() {
@@ -78,7 +98,7 @@ impl Live {
         }
         // Whoever wanted to begin writing meanwhile goes on now, with the sizes and pages that are.
         drop(swapping);
-        store.finish(&done, &views)?;
+        store.finish(&done, views)?;
         Ok(done)
     }
 }

@@ -40,50 +40,52 @@ pub(crate) struct Statfs {
 impl Mounted {
     /// Sets attributes; gives what they are then.
     pub(crate) fn setattr(&self, caller: &Caller, node: u64, wanted: Wanted) -> Answer<Attr> {
-        if let Some(size) = wanted.size {
-            self.resize(caller, node, wanted.handle, size)?;
-        }
-        let (view, ino) = self.parts(node);
-        let (volume, _gate) = self.enter(view)?;
-        let now = || i64::try_from(self.core.store.clock().wall()).unwrap_or(i64::MAX);
-        let time = |time: Option<Time>| {
-            time.map(|time| match time {
-                Time::Now => now(),
-                Time::At(at) => at,
-            })
-        };
-        let mut set = SetAttributes {
-            mode: wanted.mode.map(|mode| mode & 0o7777),
-            uid: wanted.uid,
-            gid: wanted.gid,
-            atime: time(wanted.atime),
-            mtime: time(wanted.mtime),
-        };
-        if set.uid.is_some() || set.gid.is_some() {
-            let mode = self
-                .look(view, |tree| {
-                    tree.inode(ino)
-                        .filter(|inode| !inode.is_dir())
-                        .map(|inode| inode.mode)
-                })?
-                .map(|mode| (mode, without_privileges(set.mode.unwrap_or(mode))))
-                .filter(|(before, after)| before != after);
-            set.mode = mode.map(|(_, after)| after).or(set.mode);
-            self.drop_privileges(
-                &caller.actor,
-                volume,
-                ino,
-                super::content::Privileges::Capability,
-            )?;
-        }
-        if set != SetAttributes::default() {
-            self.submit(caller, Command::SetAttributes { volume, ino, set })
-                .map_err(|error| match error {
-                    Errno::NOENT => Errno::STALE,
-                    other => other,
-                })?;
-        }
-        self.getattr(node)
+        self.core.with_room(0, &mut || {
+            if let Some(size) = wanted.size {
+                self.resize(caller, node, wanted.handle, size)?;
+            }
+            let (view, ino) = self.parts(node);
+            let (volume, _gate) = self.enter(view)?;
+            let now = || i64::try_from(self.core.store.clock().wall()).unwrap_or(i64::MAX);
+            let time = |time: Option<Time>| {
+                time.map(|time| match time {
+                    Time::Now => now(),
+                    Time::At(at) => at,
+                })
+            };
+            let mut set = SetAttributes {
+                mode: wanted.mode.map(|mode| mode & 0o7777),
+                uid: wanted.uid,
+                gid: wanted.gid,
+                atime: time(wanted.atime),
+                mtime: time(wanted.mtime),
+            };
+            if set.uid.is_some() || set.gid.is_some() {
+                let mode = self
+                    .look(view, |tree| {
+                        tree.inode(ino)
+                            .filter(|inode| !inode.is_dir())
+                            .map(|inode| inode.mode)
+                    })?
+                    .map(|mode| (mode, without_privileges(set.mode.unwrap_or(mode))))
+                    .filter(|(before, after)| before != after);
+                set.mode = mode.map(|(_, after)| after).or(set.mode);
+                self.drop_privileges(
+                    &caller.actor,
+                    volume,
+                    ino,
+                    super::content::Privileges::Capability,
+                )?;
+            }
+            if set != SetAttributes::default() {
+                self.submit(caller, Command::SetAttributes { volume, ino, set })
+                    .map_err(|error| match error {
+                        Errno::NOENT => Errno::STALE,
+                        other => other,
+                    })?;
+            }
+            self.getattr(node)
+        })
     }
 
     /// An extended attribute's value.
@@ -128,36 +130,40 @@ impl Mounted {
         value: &[u8],
         flags: i32,
     ) -> Answer<()> {
-        supported(name)?;
-        let (view, ino) = self.parts(node);
-        let (volume, _gate) = self.enter(view)?;
-        let create = match flags {
-            libc::XATTR_CREATE => Some(true),
-            libc::XATTR_REPLACE => Some(false),
-            0 => None,
-            _ => return Err(Errno::INVAL),
-        };
-        let command = Command::SetXattr {
-            volume,
-            ino,
-            name: name.into(),
-            value: value.into(),
-            create,
-        };
-        self.change_xattr(caller, command, value.len() as u64)
+        self.core.with_room(0, &mut || {
+            supported(name)?;
+            let (view, ino) = self.parts(node);
+            let (volume, _gate) = self.enter(view)?;
+            let create = match flags {
+                libc::XATTR_CREATE => Some(true),
+                libc::XATTR_REPLACE => Some(false),
+                0 => None,
+                _ => return Err(Errno::INVAL),
+            };
+            let command = Command::SetXattr {
+                volume,
+                ino,
+                name: name.into(),
+                value: value.into(),
+                create,
+            };
+            self.change_xattr(caller, command, value.len() as u64)
+        })
     }
 
     /// Removes an extended attribute.
     pub(crate) fn removexattr(&self, caller: &Caller, node: u64, name: &[u8]) -> Answer<()> {
-        supported(name)?;
-        let (view, ino) = self.parts(node);
-        let (volume, _gate) = self.enter(view)?;
-        let command = Command::RemoveXattr {
-            volume,
-            ino,
-            name: name.into(),
-        };
-        self.change_xattr(caller, command, 0)
+        self.core.with_room(0, &mut || {
+            supported(name)?;
+            let (view, ino) = self.parts(node);
+            let (volume, _gate) = self.enter(view)?;
+            let command = Command::RemoveXattr {
+                volume,
+                ino,
+                name: name.into(),
+            };
+            self.change_xattr(caller, command, 0)
+        })
     }
 
     fn change_xattr(&self, caller: &Caller, command: Command, bytes: u64) -> Answer<()> {

@@ -57,6 +57,11 @@ pub(super) enum Privileges {
 impl Mounted {
     /// Opens a file; `flags` are those of `open(2)`.
     pub(crate) fn open(&self, caller: &Caller, node: u64, flags: i32) -> Answer<Opened> {
+        let mut open = || self.open_now(caller, node, flags);
+        self.core.with_room(0, &mut open)
+    }
+
+    fn open_now(&self, caller: &Caller, node: u64, flags: i32) -> Answer<Opened> {
         let (view, ino) = self.parts(node);
         let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
         if view != OWN || matches!(self.base, Base::Frozen { .. }) {
@@ -114,35 +119,37 @@ impl Mounted {
         mode: u32,
         flags: i32,
     ) -> Answer<(Attr, Opened)> {
-        let (view, dir) = self.parts(parent);
-        let (volume, gate) = self.enter(view)?;
-        if self.is_strand(parent, name) {
-            return Err(Errno::PERM);
-        }
-        let store = &self.core.store;
-        match self.create_inode(caller, (volume, dir), name, NewBody::File, mode) {
-            Ok(ino) => {
-                if !store.open_existing(volume, ino).map_err(|e| errno(&e))? {
-                    return Err(Errno::STALE);
-                }
-                let attr = self.own_attr(ino)?;
-                self.nodes.learn(attr.node, self.nodes.swaps());
-                let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
-                Ok((attr, self.opened(caller, view, ino, writes)))
+        self.core.with_room(0, &mut || {
+            let (view, dir) = self.parts(parent);
+            let (volume, gate) = self.enter(view)?;
+            if self.is_strand(parent, name) {
+                return Err(Errno::PERM);
             }
-            Err(Errno::EXIST) if flags & libc::O_EXCL == 0 => {
-                drop(gate);
-                let attr = self.lookup(parent, name)?.ok_or(Errno::NOENT)?;
-                match self.open(caller, attr.node, flags) {
-                    Ok(opened) => Ok((self.getattr(attr.node)?, opened)),
-                    Err(error) => {
-                        self.nodes.forget(attr.node, 1);
-                        Err(error)
+            let store = &self.core.store;
+            match self.create_inode(caller, (volume, dir), name, NewBody::File, mode) {
+                Ok(ino) => {
+                    if !store.open_existing(volume, ino).map_err(|e| errno(&e))? {
+                        return Err(Errno::STALE);
+                    }
+                    let attr = self.own_attr(ino)?;
+                    self.nodes.learn(attr.node, self.nodes.swaps());
+                    let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
+                    Ok((attr, self.opened(caller, view, ino, writes)))
+                }
+                Err(Errno::EXIST) if flags & libc::O_EXCL == 0 => {
+                    drop(gate);
+                    let attr = self.lookup(parent, name)?.ok_or(Errno::NOENT)?;
+                    match self.open_now(caller, attr.node, flags) {
+                        Ok(opened) => Ok((self.getattr(attr.node)?, opened)),
+                        Err(error) => {
+                            self.nodes.forget(attr.node, 1);
+                            Err(error)
+                        }
                     }
                 }
+                Err(error) => Err(error),
             }
-            Err(error) => Err(error),
-        }
+        })
     }
 
     /// Closes a file.
@@ -264,8 +271,28 @@ impl Mounted {
         kill: bool,
         flags: i32,
     ) -> Answer<()> {
+        let mut appends = flags & libc::O_APPEND != 0 && !written_back;
+        self.core.with_room(data.len() as u64 / BLOCK + 2, &mut || {
+            // Of a second try some may be there already.
+            let end = std::mem::take(&mut appends).then_some(flags);
+            self.write_now(caller, handle, offset, data, written_back, kill, end)
+        })
+    }
+
+    /// As [`Mounted::write`]; `end` are the flags of who writes at the end of the file.
+    #[allow(clippy::too_many_arguments)] // those of the request
+    fn write_now(
+        &self,
+        caller: &Caller,
+        handle: u64,
+        offset: u64,
+        data: &[u8],
+        written_back: bool,
+        kill: bool,
+        end: Option<i32>,
+    ) -> Answer<()> {
         let (handle, volume, _gate) = self.writer(handle)?;
-        if flags & libc::O_APPEND != 0 && !written_back {
+        if let Some(flags) = end {
             self.check_end(handle.ino, offset, flags)?;
         }
         if written_back {
@@ -353,6 +380,29 @@ impl Mounted {
         length: u64,
         mode: i32,
     ) -> Answer<()> {
+        let mut change = || self.fallocate_now(caller, handle, offset, length, mode);
+        if mode & !libc::FALLOC_FL_KEEP_SIZE != 0 {
+            return self.core.with_room(0, &mut change);
+        }
+        match change() {
+            // A promise takes no room, and nothing is given up for it.
+            Err(Errno::NOSPC) => {
+                let made = self.core.store.make_dead_room();
+                made.map_err(|e| errno(&e))?;
+                change()
+            }
+            other => other,
+        }
+    }
+
+    fn fallocate_now(
+        &self,
+        caller: &Caller,
+        handle: u64,
+        offset: u64,
+        length: u64,
+        mode: i32,
+    ) -> Answer<()> {
         let (handle, volume, _gate) = self.writer(handle)?;
         let (actor, ino, store) = (&*caller.actor, handle.ino, &self.core.store);
         let keep = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
@@ -417,33 +467,35 @@ impl Mounted {
         (to, to_offset): (u64, u64),
         length: u64,
     ) -> Answer<u64> {
-        let source = self.handle(from)?;
-        if source.view != OWN {
-            return Err(Errno::XDEV); // the kernel copies the bytes then
-        }
-        let (target, volume, _gate) = self.writer(to)?;
-        let aligned = from_offset.is_multiple_of(BLOCK) && to_offset.is_multiple_of(BLOCK);
-        let most = if aligned {
-            COPY_SHARED_BYTES
-        } else {
-            COPY_BYTES
-        };
-        let copied = self
-            .core
-            .store
-            .copy_range(
-                &caller.actor,
-                volume,
-                source.ino,
-                from_offset,
-                target.ino,
-                to_offset,
-                length.min(most),
-            )
-            .map_err(|e| stale_errno(&e))?;
-        self.drop_privileges(&caller.actor, volume, target.ino, privileges(caller.uid))?;
-        self.changed_till_now(if aligned { BLOCK } else { copied });
-        Ok(copied)
+        self.core.with_room(COPY_BYTES / BLOCK, &mut || {
+            let source = self.handle(from)?;
+            if source.view != OWN {
+                return Err(Errno::XDEV); // the kernel copies the bytes then
+            }
+            let (target, volume, _gate) = self.writer(to)?;
+            let aligned = from_offset.is_multiple_of(BLOCK) && to_offset.is_multiple_of(BLOCK);
+            let most = if aligned {
+                COPY_SHARED_BYTES
+            } else {
+                COPY_BYTES
+            };
+            let copied = self
+                .core
+                .store
+                .copy_range(
+                    &caller.actor,
+                    volume,
+                    source.ino,
+                    from_offset,
+                    target.ino,
+                    to_offset,
+                    length.min(most),
+                )
+                .map_err(|e| stale_errno(&e))?;
+            self.drop_privileges(&caller.actor, volume, target.ino, privileges(caller.uid))?;
+            self.changed_till_now(if aligned { BLOCK } else { copied });
+            Ok(copied)
+        })
     }
 
     /// Clears set-user-id, set-group-id (where the group may execute) and the file's capability, as writing does.

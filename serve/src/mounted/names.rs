@@ -74,11 +74,13 @@ impl Mounted {
         body: NewBody,
         mode: u32,
     ) -> Answer<Attr> {
-        let (volume, dir, _gate) = self.change(parent, name)?;
-        let ino = self.create_inode(caller, (volume, dir), name, body, mode)?;
-        let attr = self.own_attr(ino)?;
-        self.nodes.learn(attr.node, self.nodes.swaps());
-        Ok(attr)
+        self.core.with_room(0, &mut || {
+            let (volume, dir, _gate) = self.change(parent, name)?;
+            let ino = self.create_inode(caller, (volume, dir), name, body.clone(), mode)?;
+            let attr = self.own_attr(ino)?;
+            self.nodes.learn(attr.node, self.nodes.swaps());
+            Ok(attr)
+        })
     }
 
     pub(super) fn create_inode(
@@ -123,25 +125,27 @@ impl Mounted {
         parent: u64,
         name: &[u8],
     ) -> Answer<Attr> {
-        let (view, ino) = self.parts(node);
-        let (volume, dir, _gate) = self.change(parent, name)?;
-        if view != OWN {
-            return Err(Errno::XDEV);
-        }
-        let command = Command::Link {
-            volume,
-            ino,
-            dir,
-            name: name.into(),
-        };
-        match self.core.store.submit(&caller.actor, command) {
-            Ok(done) => self.changed(0, done.last),
-            Err(error) if error.kind() == Kind::CrossLink => return Err(Errno::MLINK),
-            Err(error) => return Err(errno(&error)),
-        };
-        let attr = self.own_attr(ino)?;
-        self.nodes.learn(attr.node, self.nodes.swaps());
-        Ok(attr)
+        self.core.with_room(0, &mut || {
+            let (view, ino) = self.parts(node);
+            let (volume, dir, _gate) = self.change(parent, name)?;
+            if view != OWN {
+                return Err(Errno::XDEV);
+            }
+            let command = Command::Link {
+                volume,
+                ino,
+                dir,
+                name: name.into(),
+            };
+            match self.core.store.submit(&caller.actor, command) {
+                Ok(done) => self.changed(0, done.last),
+                Err(error) if error.kind() == Kind::CrossLink => return Err(Errno::MLINK),
+                Err(error) => return Err(errno(&error)),
+            };
+            let attr = self.own_attr(ino)?;
+            self.nodes.learn(attr.node, self.nodes.swaps());
+            Ok(attr)
+        })
     }
 
     /// Removes a name: of an empty directory where `dir_wanted`, else of anything else.
@@ -152,19 +156,21 @@ impl Mounted {
         name: &[u8],
         dir_wanted: bool,
     ) -> Answer<()> {
-        let (volume, dir, _gate) = self.change(parent, name)?;
-        let last = self.attr_at(dir, name)?;
-        let done = self.submit(
-            caller,
-            Command::Unlink {
-                volume,
-                dir,
-                name: name.into(),
-                dir_wanted,
-            },
-        )?;
-        self.bury_gone(&done, last);
-        Ok(())
+        self.core.with_room(0, &mut || {
+            let (volume, dir, _gate) = self.change(parent, name)?;
+            let last = self.attr_at(dir, name)?;
+            let done = self.submit(
+                caller,
+                Command::Unlink {
+                    volume,
+                    dir,
+                    name: name.into(),
+                    dir_wanted,
+                },
+            )?;
+            self.bury_gone(&done, last);
+            Ok(())
+        })
     }
 
     /// Moves a name, over another one or not, or exchanges two.
@@ -176,29 +182,31 @@ impl Mounted {
         no_replace: bool,
         exchange: bool,
     ) -> Answer<()> {
-        let (to_view, to_dir) = self.parts(to);
-        let (volume, from_dir, _gate) = self.change(from, from_name)?;
-        if to_view != OWN {
-            return Err(Errno::XDEV);
-        }
-        if self.is_strand(to, to_name) {
-            return Err(Errno::PERM);
-        }
-        let last = self.attr_at(to_dir, to_name)?;
-        let done = self.submit(
-            caller,
-            Command::Rename {
-                volume,
-                from_dir,
-                from_name: from_name.into(),
-                to_dir,
-                to_name: to_name.into(),
-                no_replace,
-                exchange,
-            },
-        )?;
-        self.bury_gone(&done, last);
-        Ok(())
+        self.core.with_room(0, &mut || {
+            let (to_view, to_dir) = self.parts(to);
+            let (volume, from_dir, _gate) = self.change(from, from_name)?;
+            if to_view != OWN {
+                return Err(Errno::XDEV);
+            }
+            if self.is_strand(to, to_name) {
+                return Err(Errno::PERM);
+            }
+            let last = self.attr_at(to_dir, to_name)?;
+            let done = self.submit(
+                caller,
+                Command::Rename {
+                    volume,
+                    from_dir,
+                    from_name: from_name.into(),
+                    to_dir,
+                    to_name: to_name.into(),
+                    no_replace,
+                    exchange,
+                },
+            )?;
+            self.bury_gone(&done, last);
+            Ok(())
+        })
     }
 
     /// What stands at a name of the live tree, if the kernel holds it.

@@ -5,6 +5,7 @@ mod alike;
 mod commands;
 mod durability;
 mod files;
+mod full;
 mod names;
 mod obstacles;
 mod rollback;

@@ -65,9 +65,19 @@ pub(crate) fn on_disk(
     disk: Arc<dyn Disk>,
     options: LiveOptions,
 ) -> Setting {
+    on_disk_of(scratch, disk, options, (64 << 20, None))
+}
+
+/// With segments of this size, and so much room.
+pub(crate) fn on_disk_of(
+    scratch: tempfile::TempDir,
+    disk: Arc<dyn Disk>,
+    options: LiveOptions,
+    (segment_size, capacity): (u64, Option<u64>),
+) -> Setting {
     let init = InitOptions {
-        segment_size: 64 << 20,
-        capacity: None,
+        segment_size,
+        capacity,
         store: StoreId([7; 16]),
     };
     let store = Store::init(disk, Arc::new(SystemClock::new()), init, &me()).unwrap();
