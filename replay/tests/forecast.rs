@@ -7,17 +7,31 @@ use common::{Fixture, SECOND};
 use std::collections::{BTreeMap, BTreeSet};
 use strand_engine::schedule::{Taken, next_due, parse_keep, plan};
 use strand_engine::{BLOCK, Fileset, Ino, Kind, Schedule, Store, VolumeId, fold};
-use strand_replay::forecast::{forecast, simulate};
+use strand_replay::forecast::{Counts, forecast, simulate};
 
 const MINUTE: u64 = 60 * SECOND;
 
 /// A version while it is live: its address, and since which commit. What is live again after it was gone is another one.
 type Alive = (u64, u64);
 
-/// The tree of a volume after each commit: elapsed time, and what was live.
+/// What stands at each place of a tree.
+type Places = BTreeMap<(Ino, u64), u64>;
+
+/// The tree of a volume after each commit: elapsed time, what was live, and where.
 struct Record {
-    commits: Vec<(u64, BTreeSet<Alive>)>,
+    commits: Vec<(u64, BTreeSet<Alive>, Places)>,
     end: u64,
+}
+
+fn places(tree: &Fileset) -> Places {
+    let files = tree.inodes.iter();
+    let files = files.filter_map(|(ino, inode)| Some((Ino(ino), inode.file()?)));
+    files
+        .flat_map(|(ino, file)| {
+            let map = file.map.iter();
+            map.map(move |(block, version)| ((ino, block), version.addr().0))
+        })
+        .collect()
 }
 
 fn addresses(tree: &Fileset) -> BTreeSet<u64> {
@@ -29,20 +43,21 @@ fn addresses(tree: &Fileset) -> BTreeSet<u64> {
 
 impl Record {
     fn of(store: &Store, volume: VolumeId) -> Self {
-        let (mut commits, mut seen) = (Vec::<(u64, BTreeSet<Alive>)>::new(), 0);
-        let note = |commits: &mut Vec<(u64, BTreeSet<Alive>)>, state: &strand_engine::State| {
+        let (mut commits, mut seen) = (Vec::new(), 0);
+        let note = |commits: &mut Vec<(u64, BTreeSet<Alive>, Places)>,
+                    state: &strand_engine::State| {
             let Some(found) = state.volume(volume) else {
                 return;
             };
             let before: BTreeMap<u64, u64> = match commits.last() {
-                Some((_, alive)) => alive.iter().copied().collect(),
+                Some((_, alive, _)) => alive.iter().copied().collect(),
                 None => BTreeMap::new(),
             };
             let alive = addresses(&found.live).into_iter().map(|addr| {
                 let since = before.get(&addr).copied().unwrap_or(state.seq);
                 (addr, since)
             });
-            commits.push((state.elapsed, alive.collect()));
+            commits.push((state.elapsed, alive.collect(), places(&found.live)));
         };
         let reader = store.journal().reader();
         let end = fold::fold_prefix(&reader, None, &mut |state, placed| {
@@ -68,17 +83,35 @@ impl Record {
 
     /// The place of the last commit at or before a time.
     fn at(&self, elapsed: u64) -> usize {
-        self.commits.partition_point(|(at, _)| *at <= elapsed) - 1
+        self.commits.partition_point(|(at, ..)| *at <= elapsed) - 1
     }
 
     /// Versions live at a time that are not live at some commit within a window from there.
-    fn changed(&self, from: u64, window: u64) -> u64 {
+    fn lost(&self, from: u64, window: u64) -> u64 {
         let first = self.at(from);
         let last = self.at(from + window);
         let live = &self.commits[first].1;
-        let mut changed: BTreeSet<&Alive> = BTreeSet::new();
-        for (_, later) in &self.commits[first + 1..=last] {
-            changed.extend(live.difference(later));
+        let mut lost: BTreeSet<&Alive> = BTreeSet::new();
+        for (_, later, _) in &self.commits[first + 1..=last] {
+            lost.extend(live.difference(later));
+        }
+        lost.len() as u64
+    }
+
+    /// Places at which some commit within a window changes what stands there.
+    fn changed(&self, from: u64, window: u64) -> u64 {
+        let (first, last) = (self.at(from), self.at(from + window));
+        let mut changed = BTreeSet::new();
+        for pair in self.commits[first..=last].windows(2) {
+            let (before, after) = (&pair[0].2, &pair[1].2);
+            let differ = |a: &Places, b: &Places, changed: &mut BTreeSet<(Ino, u64)>| {
+                let there = a
+                    .iter()
+                    .filter(|(place, version)| b.get(*place) != Some(*version));
+                changed.extend(there.map(|(place, _)| *place));
+            };
+            differ(before, after, &mut changed);
+            differ(after, before, &mut changed);
         }
         changed.len() as u64
     }
@@ -147,26 +180,34 @@ fn windows_count_what_a_count_by_hand_gives() {
             assert_eq!(found.windows, room / step + 1);
             assert_eq!(found.recorded, record.end - record.start());
             // Between two beginnings at which something changes all windows are alike: those are counted once.
-            let mut counts: Vec<u64> = Vec::new();
-            let mut alike: Option<((usize, usize), u64)> = None;
+            let (mut changed, mut lost) = (Vec::new(), Vec::new());
+            let mut alike: Option<((usize, usize), (u64, u64))> = None;
             for k in 0..found.windows {
                 let from = record.start() + k * step;
                 let ends = (record.at(from), record.at(from + window));
-                let count = match alike {
-                    Some((same, count)) if same == ends => count,
-                    _ => record.changed(from, window),
+                let counts = match alike {
+                    Some((same, counts)) if same == ends => counts,
+                    _ => (record.changed(from, window), record.lost(from, window)),
                 };
-                alike = Some((ends, count));
-                counts.push(count);
+                alike = Some((ends, counts));
+                changed.push(counts.0);
+                lost.push(counts.1);
             }
-            counts.sort_unstable();
-            let rank = |percent: usize| counts[(counts.len() * percent).div_ceil(100) - 1];
+            let counts = |mut counts: Vec<u64>| {
+                counts.sort_unstable();
+                let rank = |percent: usize| counts[(counts.len() * percent).div_ceil(100) - 1];
+                Counts {
+                    p50: rank(50),
+                    p95: rank(95),
+                    most: rank(100),
+                }
+            };
             assert_eq!(
-                (found.p50, found.p95, found.most),
-                (rank(50), rank(95), rank(100)),
+                (found.changed, found.owned),
+                (counts(changed), counts(lost)),
                 "seed {seed}, window {window}"
             );
-            assert!(found.most > 0);
+            assert!(found.owned.most > 0 && found.changed.most > found.owned.most);
         }
     }
 }
@@ -204,7 +245,7 @@ fn a_simulated_schedule_owns_what_a_count_by_hand_gives() {
                 kept.remove(place);
             }
         };
-        for (i, (at, live)) in record.commits.iter().enumerate() {
+        for (i, (at, live, _)) in record.commits.iter().enumerate() {
             let until = record
                 .commits
                 .get(i + 1)
@@ -240,6 +281,32 @@ fn a_simulated_schedule_owns_what_a_count_by_hand_gives() {
         assert_eq!(sampled, Some(most));
         assert!(found.samples.is_sorted_by_key(|sample| sample.elapsed) && most > 0);
     }
+}
+
+#[test]
+fn a_volume_younger_than_the_window_changed_all_that_it_holds() {
+    let f = Fixture::new();
+    let v = f.volume("pg");
+    let ino = f.file(v, "data");
+    for round in 0..3 {
+        f.advance(MINUTE);
+        f.write(v, ino, 0, 10, round);
+        f.write(v, ino, 90 + u64::from(round), 5, round);
+    }
+    f.store
+        .truncate(&f.me, v, ino, 93 * BLOCK)
+        .expect("cuts it off");
+    f.advance(MINUTE);
+    f.store.sync().expect("well");
+    let found = forecast(&f.store, v, 180 * MINUTE).expect("something is recorded");
+    // Blocks 0 to 9 and 90 to 96, each once however often it was written, and those that are there no more; a checkpoint from before the first write owns none.
+    let all = |blocks| Counts {
+        p50: blocks,
+        p95: blocks,
+        most: blocks,
+    };
+    assert_eq!((found.windows, found.changed, found.owned), (1, all(17), all(0)));
+    assert_eq!(found.mapped, 13);
 }
 
 #[test]

@@ -66,6 +66,11 @@ fn forecasts_tell_what_changed_in_the_record() {
     assert_eq!(found["windows"], 1);
     let (p50, most) = (&found["p50_bytes"], &found["most_bytes"]);
     assert_eq!(p50, most);
+    // All of it was written within the record, for the first time: nothing of that is what a checkpoint at its beginning owns.
+    assert!(
+        most.as_u64() > found["owned_most_bytes"].as_u64(),
+        "{found}"
+    );
     let mapped = found["mapped_bytes"].as_u64().expect("a number");
     assert_eq!(found["rule_bytes"], mapped / 10);
     let shown = place.line("space forecast pg --for 3h").well().out;

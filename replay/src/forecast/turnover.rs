@@ -1,9 +1,11 @@
-//! Follows the live tree of a volume through the journal, and tells which versions it loses.
+//! Follows the live tree of a volume through the journal, and tells which versions it loses, and which places change.
 
 use crate::trees::versions_that_differ;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use strand_engine::{Error, EventTime, Seq, State, Store, Volume, VolumeId, fold, owner};
+use strand_engine::{
+    BlockRef, Error, EventTime, Place, Seq, State, Store, Volume, VolumeId, fold, owner,
+};
 
 /// A commit boundary: the tree is as it is here until the next one.
 #[derive(Copy, Clone, Debug)]
@@ -35,6 +37,17 @@ impl Lost {
     }
 }
 
+/// A place whose version a commit changed.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Change {
+    /// Where.
+    pub(super) place: Place,
+    /// The address of the birth of the version that was there; `None` where nothing was.
+    pub(super) before: Option<u64>,
+    /// Whether the version that is there now was born in this commit.
+    pub(super) written: bool,
+}
+
 /// Who counts.
 pub(super) trait Watch {
     /// The volume is there from this boundary on. Also where the fold begins again: what was counted before is void.
@@ -43,6 +56,10 @@ pub(super) trait Watch {
     fn stood(&mut self, before: Boundary, until: u64) -> Result<(), Error>;
     /// A commit took these versions away.
     fn lost(&mut self, at: Boundary, lost: &[Lost]) -> Result<(), Error>;
+    /// A commit changed these places, each once.
+    fn changed(&mut self, _at: Boundary, _changes: &[Change]) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// Follows a volume to the end of the journal; gives the last boundary. Costs a fold, and what changed of the tree at each commit.
@@ -115,7 +132,8 @@ impl Follower {
             if then.live.inodes.ptr_eq(&now.live.inodes) {
                 return Ok(());
             }
-            let lost = self.lost(&then, now, before.born, at.elapsed);
+            let (changes, lost) = self.differences(&then, now, before.born, at.elapsed);
+            watch.changed(at, &changes)?;
             match lost.is_empty() {
                 true => Ok(()),
                 false => watch.lost(at, &lost),
@@ -125,12 +143,20 @@ impl Follower {
         self.before = Some((at, Arc::clone(now)));
     }
 
-    /// The versions that the tree had and has not, each once; notes those that it has again.
-    fn lost(&mut self, then: &Volume, now: &Volume, born: u64, elapsed: u64) -> Vec<Lost> {
+    /// The places that changed, and the versions that the tree had and has not, each once; notes those that it has again.
+    fn differences(
+        &mut self,
+        then: &Volume,
+        now: &Volume,
+        born: u64,
+        elapsed: u64,
+    ) -> (Vec<Change>, Vec<Lost>) {
+        let mut changes: Vec<Change> = Vec::new();
         let mut lost = Vec::new();
         let mut again = Vec::new();
         versions_that_differ(&then.live, &now.live, &mut |place, version, before| {
             let addr = version.addr().0;
+            note_change(&mut changes, (place, version), before, born);
             if before && !owner::maps(&now.live, &now.spread, version, place) {
                 lost.push(addr);
             }
@@ -147,6 +173,25 @@ impl Follower {
         let lost = lost.collect();
         self.back
             .extend(again.into_iter().map(|addr| (addr, elapsed)));
-        lost
+        (changes, lost)
+    }
+}
+
+/// A version that was at a place, or is there now; what was there comes first.
+fn note_change(
+    changes: &mut Vec<Change>,
+    (place, version): (Place, BlockRef),
+    before: bool,
+    born: u64,
+) {
+    let addr = version.addr().0;
+    let written = !before && addr >= born;
+    match changes.last_mut() {
+        Some(change) if !before && change.place == place => change.written = written,
+        _ => changes.push(Change {
+            place,
+            before: before.then_some(addr),
+            written,
+        }),
     }
 }

@@ -1,12 +1,15 @@
-//! How much of a volume changes within a stretch of time: what a checkpoint that stood so long would have come to own.
+//! How much of a volume changes within a stretch of time, and how much of that a checkpoint that stood so long would have come to own.
 
-use super::turnover::{Boundary, Lost, Watch, follow};
+use super::turnover::{Boundary, Change, Lost, Watch, follow};
 use super::{mapped, no_volume};
 use serde::Serialize;
-use strand_engine::{Error, Kind, Refusal, Store, VolumeId};
+use std::collections::BTreeMap;
+use strand_engine::{Error, Kind, Place, Refusal, Store, VolumeId};
 
-/// So many windows are looked at, at most; they begin at equal distances. It bounds memory: 16 bytes each.
+/// So many windows are looked at, at most; they begin at equal distances. It bounds memory: 24 bytes each.
 const MAX_STEPS: u64 = 1 << 16;
+/// From so many remembered places on, those are forgotten that no window reaches back to.
+const MANY_PLACES: usize = 1 << 16;
 
 /// What all windows of one length say.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -17,18 +20,43 @@ pub struct Forecast {
     pub recorded: u64,
     /// How many windows were looked at.
     pub windows: u64,
+    /// Distinct blocks that change within a window: written for the first time, written over, cut off or removed.
+    pub changed: Counts,
+    /// Those of them that a checkpoint taken at its beginning owns at its end.
+    pub owned: Counts,
+    /// Blocks that the volume maps now.
+    pub mapped: u64,
+}
+
+/// How many blocks the windows have.
+#[derive(Copy, Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Counts {
     /// Half of the windows have no more than so many blocks.
     pub p50: u64,
     /// 95 of 100 have no more.
     pub p95: u64,
     /// None has more.
     pub most: u64,
-    /// Blocks that the volume maps now.
-    pub mapped: u64,
 }
 
-/// Counts, for every window of `window` ns, the versions that are live at its beginning and not at some commit within it: distinct blocks that
-/// were written over, cut off or removed. Costs a fold of the journal.
+impl Counts {
+    /// Of at least one count.
+    fn of(mut counts: Vec<u64>) -> Self {
+        counts.sort_unstable();
+        let rank = |percent: usize| {
+            let rank = (counts.len() * percent).div_ceil(100).max(1) - 1;
+            counts.get(rank).copied().unwrap_or(0)
+        };
+        Self {
+            p50: rank(50),
+            p95: rank(95),
+            most: rank(100),
+        }
+    }
+}
+
+/// Counts, for every window of `window` ns, the places that change in it, each once, and the versions that are live at its beginning and not at some commit
+/// within it. Costs a fold of the journal, and memory for what was freed or shared within one window.
 ///
 /// Where less than a window is recorded, all of the record is the only window.
 ///
@@ -47,7 +75,10 @@ pub fn forecast(store: &Store, volume: VolumeId, window: u64) -> Result<Forecast
         start: 0,
         step: 1,
         born: Vec::new(),
-        changes: Vec::new(),
+        changed: Vec::new(),
+        owned: Vec::new(),
+        moved: BTreeMap::new(),
+        many: MANY_PLACES,
     };
     follow(store, volume, &mut windows)?.ok_or_else(no_volume)?;
     let recorded = windows.end.saturating_sub(windows.start);
@@ -58,16 +89,12 @@ pub fn forecast(store: &Store, volume: VolumeId, window: u64) -> Result<Forecast
                 .into(),
         );
     }
-    let mut counts = windows.counts();
-    counts.sort_unstable();
-    let rank = |percent: usize| counts[((counts.len() * percent).div_ceil(100)).max(1) - 1];
     Ok(Forecast {
         window: windows.window,
         recorded,
-        windows: counts.len() as u64,
-        p50: rank(50),
-        p95: rank(95),
-        most: rank(100),
+        windows: windows.born.len() as u64,
+        changed: Counts::of(windows.counts(&windows.changed)),
+        owned: Counts::of(windows.counts(&windows.owned)),
         mapped,
     })
 }
@@ -85,7 +112,12 @@ struct Windows {
     /// For each window that has begun, [`Boundary::born`] at its beginning.
     born: Vec<u64>,
     /// For each window, how many blocks more it has than the one before.
-    changes: Vec<i64>,
+    changed: Vec<i64>,
+    owned: Vec<i64>,
+    /// Places whose last change was another than that their version was written there: when it was, in elapsed ns.
+    moved: BTreeMap<Place, u64>,
+    /// How many places may be remembered before the old ones are forgotten.
+    many: usize,
 }
 
 impl Windows {
@@ -106,9 +138,31 @@ impl Windows {
         elapsed.saturating_sub(self.start).div_ceil(self.step)
     }
 
-    fn counts(&self) -> Vec<u64> {
+    /// The first window that begins when a version is there that was born at an address.
+    fn first_with(&self, addr: u64) -> usize {
+        self.born.partition_point(|born| *born <= addr)
+    }
+
+    /// The windows that have begun before a moment, and last until it or longer.
+    fn around(&self, elapsed: u64) -> std::ops::Range<usize> {
+        let last = self.born.len();
+        let reach = self.first_from(elapsed.saturating_sub(self.window));
+        usize::try_from(reach).unwrap_or(usize::MAX).min(last)..last
+    }
+
+    /// Forgets what no window that a later change is in begins before.
+    fn forget(&mut self, elapsed: u64) {
+        if self.moved.len() < self.many {
+            return;
+        }
+        let reach = elapsed.saturating_sub(self.window);
+        self.moved.retain(|_, moved| *moved > reach);
+        self.many = (2 * self.moved.len()).max(MANY_PLACES);
+    }
+
+    fn counts(&self, changes: &[i64]) -> Vec<u64> {
         let mut sum = 0;
-        let all = self.changes.iter().take(self.born.len());
+        let all = changes.iter().take(self.born.len());
         all.map(|change| {
             sum += change;
             u64::try_from(sum).unwrap_or(0)
@@ -127,10 +181,13 @@ impl Watch for Windows {
             .saturating_sub(self.window);
         self.step = (room / MAX_STEPS).max(1);
         self.born.clear();
-        self.changes.clear();
+        self.moved.clear();
+        self.changed.clear();
+        self.owned.clear();
         // The last window begins where the record ends less its length: it begins even if nothing happened since.
         let count = usize::try_from(self.count()).unwrap_or(0);
-        self.changes.resize(count + 1, 0);
+        self.changed.resize(count + 1, 0);
+        self.owned.resize(count + 1, 0);
     }
 
     fn stood(&mut self, before: Boundary, until: u64) -> Result<(), Error> {
@@ -143,21 +200,42 @@ impl Watch for Windows {
     }
 
     fn lost(&mut self, at: Boundary, lost: &[Lost]) -> Result<(), Error> {
-        // Those that have begun before this moment, and last until it or longer.
-        let last = self.born.len();
-        let reach = self.first_from(at.elapsed.saturating_sub(self.window));
-        let reach = usize::try_from(reach).unwrap_or(usize::MAX).min(last);
+        let around = self.around(at.elapsed);
         for version in lost {
             let first = match version.since {
                 Some(since) => usize::try_from(self.first_from(since)).unwrap_or(usize::MAX),
-                None => self.born.partition_point(|born| *born <= version.addr),
+                None => self.first_with(version.addr),
             };
-            let first = first.max(reach);
-            if first < last {
-                self.changes[first] += 1;
-                self.changes[last] -= 1;
-            }
+            count(&mut self.owned, first, &around);
         }
         Ok(())
+    }
+
+    fn changed(&mut self, at: Boundary, changes: &[Change]) -> Result<(), Error> {
+        let around = self.around(at.elapsed);
+        for change in changes {
+            let moved = match change.written {
+                true => self.moved.remove(&change.place),
+                false => self.moved.insert(change.place, at.elapsed),
+            };
+            // It counts for those that began after its last change: for the others it has.
+            let first = match (moved, change.before) {
+                (Some(moved), _) => usize::try_from(self.first_from(moved)).unwrap_or(usize::MAX),
+                (None, Some(addr)) => self.first_with(addr),
+                (None, None) => 0,
+            };
+            count(&mut self.changed, first, &around);
+        }
+        self.forget(at.elapsed);
+        Ok(())
+    }
+}
+
+/// One block more in those windows of a range that are not before `first`.
+fn count(changes: &mut [i64], first: usize, around: &std::ops::Range<usize>) {
+    let first = first.max(around.start);
+    if first < around.end {
+        changes[first] += 1;
+        changes[around.end] -= 1;
     }
 }

@@ -22,8 +22,9 @@ pub(super) fn run(context: &mut Context, args: &Forecast) -> Outcome {
         let bytes = |blocks: u64| blocks.saturating_mul(BLOCK);
         return context.out.object(json!({
             "volume": args.volume, "asked_seconds": args.window as f64 / 1e9, "window_seconds": found.window as f64 / 1e9,
-            "recorded_seconds": found.recorded as f64 / 1e9, "windows": found.windows, "p50_bytes": bytes(found.p50),
-            "p95_bytes": bytes(found.p95), "most_bytes": bytes(found.most), "mapped_bytes": whole, "rule_bytes": whole / RULE,
+            "recorded_seconds": found.recorded as f64 / 1e9, "windows": found.windows, "p50_bytes": bytes(found.changed.p50),
+            "p95_bytes": bytes(found.changed.p95), "most_bytes": bytes(found.changed.most), "owned_p50_bytes": bytes(found.owned.p50),
+            "owned_p95_bytes": bytes(found.owned.p95), "owned_most_bytes": bytes(found.owned.most), "mapped_bytes": whole, "rule_bytes": whole / RULE,
         }));
     }
     context.out.line(match found.window < args.window {
@@ -40,16 +41,18 @@ pub(super) fn run(context: &mut Context, args: &Forecast) -> Outcome {
             units::span(found.recorded)
         ),
     })?;
-    for (label, blocks) in [
-        ("half of the time at most", found.p50),
-        ("95 % of the time at most", found.p95),
-        ("never more than", found.most),
+    let (changed, owned) = (found.changed, found.owned);
+    for (label, blocks, owned) in [
+        ("half of the time at most", changed.p50, owned.p50),
+        ("95 % of the time at most", changed.p95, owned.p95),
+        ("never more than", changed.most, owned.most),
     ] {
         context.out.line(format!(
-            "  {label:<25} {:>10}  ({} of {})",
+            "  {label:<25} {:>10}  ({} of {}; a checkpoint comes to own {})",
             units::blocks_size(blocks),
             units::percent(blocks, found.mapped),
-            units::size(whole)
+            units::size(whole),
+            units::blocks_size(owned)
         ))?;
     }
     context.out.line(format!(
