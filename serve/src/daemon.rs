@@ -1,6 +1,7 @@
 //! The daemon: a store in live use, from the moment its lock is taken until it is closed in good order.
 
 use crate::control::{self, Asked, Loopback, Server, Stale};
+use crate::memory::Memory;
 use crate::scheduler::Scheduler;
 use crate::{Live, LiveOptions, MountInfo, MountRequest, mountinfo};
 use sd_notify::NotifyState;
@@ -36,6 +37,7 @@ pub struct Daemon {
     live: Arc<Live>,
     server: Server,
     scheduler: Scheduler,
+    _memory: Memory,
     port: Option<control::Port>,
     asked: Receiver<Asked>,
     options: DaemonOptions,
@@ -100,6 +102,7 @@ impl Daemon {
         found.iter().for_each(|text| tracing::info!("{text}"));
         Ok(Daemon {
             scheduler: Scheduler::start(Arc::clone(&live)),
+            _memory: Memory::start(),
             live,
             server,
             port,

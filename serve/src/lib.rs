@@ -12,6 +12,7 @@ mod ground;
 mod handles;
 mod housekeeper;
 mod live;
+mod memory;
 mod metrics;
 mod mounted;
 pub mod mountinfo;

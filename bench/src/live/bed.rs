@@ -27,6 +27,11 @@ pub(crate) struct Bed {
 
 impl Bed {
     pub(crate) fn new(setting: &Setting) -> Result<Self, Failure> {
+        Self::with(setting, &[])
+    }
+
+    /// With these flags of `strand init`.
+    pub(crate) fn with(setting: &Setting, flags: &[&str]) -> Result<Self, Failure> {
         let dir = setting.dir()?;
         let binary = binary()?;
         // A server that is not root's has to get through to the mount.
@@ -34,9 +39,8 @@ impl Bed {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
         }
         let store = dir.path().join("store");
-        for arguments in [&["init", "store"][..], &["volume", "create", VOLUME]] {
-            run(command(&binary, dir.path()).args(arguments))?;
-        }
+        run(command(&binary, dir.path()).args(["init", "store"]).args(flags))?;
+        run(command(&binary, dir.path()).args(["volume", "create", VOLUME]))?;
         let log = fs::File::create(dir.path().join("serve.log"))?;
         let daemon = command(&binary, dir.path())
             .arg("serve")

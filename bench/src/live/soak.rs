@@ -1,4 +1,4 @@
-//! The daemon's memory under steady work.
+//! The daemon's memory under steady work, in a store that is full after half a minute: history windows move on and space is given back all the time.
 
 use super::bed::Bed;
 use crate::Failure;
@@ -14,11 +14,13 @@ use std::time::{Duration, Instant};
 
 /// What the daemon may take for so small a volume: its own bounds, not its maps (docs/operations.md).
 const BUDGET: f64 = 512.0 * 1024.0 * 1024.0;
+/// Room for that volume, its history and what is about to be given back.
+const CAPACITY: &str = "1GiB";
 /// Pages of the file that is overwritten: 128 MiB.
 const PAGES: u64 = 16_384;
 
 pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>, Failure> {
-    let bed = Bed::new(setting)?;
+    let bed = Bed::with(setting, &["--capacity", CAPACITY])?;
     let length = Duration::from_secs(match (setting.quick, setting.soak) {
         (true, _) => 20,
         (false, false) => 120,
@@ -52,7 +54,7 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>, Failure> {
         }
         samples
     })?;
-    // The first quarter fills what is to be filled: maps, buffers, tables.
+    // The first quarter fills what is to be filled: the store and its window, maps, buffers, tables.
     let quarter = samples.len() / 4;
     let early = median(&samples[quarter..2 * quarter]);
     let late = median(&samples[3 * quarter..]);
