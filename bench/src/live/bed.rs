@@ -39,7 +39,9 @@ impl Bed {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
         }
         let store = dir.path().join("store");
-        run(command(&binary, dir.path()).args(["init", "store"]).args(flags))?;
+        run(command(&binary, dir.path())
+            .args(["init", "store"])
+            .args(flags))?;
         run(command(&binary, dir.path()).args(["volume", "create", VOLUME]))?;
         let log = fs::File::create(dir.path().join("serve.log"))?;
         let daemon = command(&binary, dir.path())

@@ -1,4 +1,4 @@
-//! Content: open files, bytes in and out, sizes, holes, shared blocks.
+//! Content: open files, bytes in and out.
 
 use super::{Attr, Base, Caller, Mounted};
 use crate::actors::holders;
@@ -11,19 +11,13 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use strand_engine::{
-    Actor, BLOCK, Body, Command, Error, Fileset, Ino, Kind, MAX_FILE_SIZE, NewBody, SetAttributes,
-    VolumeId,
+    Actor, BLOCK, Command, Error, Fileset, Ino, Kind, NewBody, SetAttributes, VolumeId,
 };
 
 const SUID: u32 = 0o4000;
 const SGID: u32 = 0o2000;
 const GROUP_EXECUTES: u32 = 0o0010;
 const CAPABILITY: &[u8] = b"security.capability";
-/// One request copies at most so much by sharing blocks, and so much byte by byte; the kernel asks again for the rest. So no request
-/// keeps others waiting long.
-const COPY_SHARED_BYTES: u64 = 128 << 20;
-const COPY_BYTES: u64 = 1 << 20;
-
 /// Readings of at least so many bytes, each no further than that from the one before, are a sequential reader's.
 const LONG_READ: u64 = 64 << 10;
 const NEAR: u64 = 4 << 20;
@@ -180,12 +174,12 @@ impl Mounted {
         self.core.committer.note(0); // nobody is promised that it is durable
     }
 
-    fn handle(&self, number: u64) -> Answer<Arc<Handle>> {
+    pub(super) fn handle(&self, number: u64) -> Answer<Arc<Handle>> {
         self.handles.get(number).ok_or(Errno::BADF)
     }
 
     /// A handle that may write now, and the gate, held.
-    fn writer(&self, number: u64) -> Answer<(Arc<Handle>, VolumeId, Inside<'_>)> {
+    pub(super) fn writer(&self, number: u64) -> Answer<(Arc<Handle>, VolumeId, Inside<'_>)> {
         let handle = self.handle(number)?;
         let (volume, gate) = self.enter(handle.view)?;
         // Under the gate: whoever swaps the tree marks the handles before it lets anybody in again.
@@ -346,158 +340,6 @@ impl Mounted {
         holders(writers.map(|h| &h.opener))
     }
 
-    /// Sets the size, through a handle or by name.
-    pub(super) fn resize(
-        &self,
-        caller: &Caller,
-        node: u64,
-        handle: Option<u64>,
-        size: u64,
-    ) -> Answer<()> {
-        if size > MAX_FILE_SIZE {
-            return Err(Errno::FBIG);
-        }
-        let (view, ino) = self.parts(node);
-        let (volume, _gate) = match handle {
-            Some(handle) => {
-                let (_, volume, gate) = self.writer(handle)?;
-                (volume, gate)
-            }
-            None => self.enter(view)?,
-        };
-        self.drop_privileges(&caller.actor, volume, ino, privileges(caller.uid))?;
-        let done = self.core.store.truncate(&caller.actor, volume, ino, size);
-        self.changed(BLOCK, done.map_err(|e| stale_errno(&e))?.last);
-        Ok(())
-    }
-
-    /// Promises room, punches holes, writes zeros; `mode` is that of `fallocate(2)`.
-    pub(crate) fn fallocate(
-        &self,
-        caller: &Caller,
-        handle: u64,
-        offset: u64,
-        length: u64,
-        mode: i32,
-    ) -> Answer<()> {
-        let mut change = || self.fallocate_now(caller, handle, offset, length, mode);
-        if mode & !libc::FALLOC_FL_KEEP_SIZE != 0 {
-            return self.core.with_room(0, &mut change);
-        }
-        match change() {
-            // A promise takes no room, and nothing is given up for it.
-            Err(Errno::NOSPC) => {
-                let made = self.core.store.make_dead_room();
-                made.map_err(|e| errno(&e))?;
-                change()
-            }
-            other => other,
-        }
-    }
-
-    fn fallocate_now(
-        &self,
-        caller: &Caller,
-        handle: u64,
-        offset: u64,
-        length: u64,
-        mode: i32,
-    ) -> Answer<()> {
-        let (handle, volume, _gate) = self.writer(handle)?;
-        let (actor, ino, store) = (&*caller.actor, handle.ino, &self.core.store);
-        let keep = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
-        let outcome = match mode & !libc::FALLOC_FL_KEEP_SIZE {
-            0 => {
-                let command = Command::Preallocate {
-                    volume,
-                    ino,
-                    offset,
-                    length,
-                    keep_size: keep,
-                };
-                store.submit(actor, command)
-            }
-            libc::FALLOC_FL_PUNCH_HOLE if keep => store.punch(actor, volume, ino, offset, length),
-            libc::FALLOC_FL_ZERO_RANGE if keep => store.punch(actor, volume, ino, offset, length),
-            libc::FALLOC_FL_ZERO_RANGE => store.zero(actor, volume, ino, offset, length),
-            _ => return Err(Errno::OPNOTSUPP),
-        };
-        outcome.map_err(|e| stale_errno(&e))?;
-        self.drop_privileges(actor, volume, ino, privileges(caller.uid))?;
-        self.changed_till_now(2 * BLOCK);
-        Ok(())
-    }
-
-    /// `SEEK_DATA` and `SEEK_HOLE`.
-    pub(crate) fn seek(&self, handle: u64, offset: i64, whence: i32) -> Answer<i64> {
-        let handle = self.handle(handle)?;
-        let offset = u64::try_from(offset).map_err(|_| Errno::NXIO)?;
-        let found = self.look(handle.view, |tree| {
-            let file = match tree.inode(handle.ino).map(|inode| &inode.body) {
-                Some(Body::File(file)) => file,
-                Some(_) => return Err(Errno::INVAL),
-                None => return Err(Errno::STALE),
-            };
-            if offset >= file.size {
-                return Err(Errno::NXIO);
-            }
-            match whence {
-                libc::SEEK_DATA => file
-                    .map
-                    .next_at_or_after(offset / BLOCK)
-                    .map(|(block, _)| (block * BLOCK).max(offset))
-                    .filter(|at| *at < file.size)
-                    .ok_or(Errno::NXIO),
-                libc::SEEK_HOLE => Ok(file
-                    .map
-                    .next_gap(offset / BLOCK)
-                    .saturating_mul(BLOCK)
-                    .clamp(offset, file.size)),
-                _ => Err(Errno::INVAL),
-            }
-        })??;
-        i64::try_from(found).map_err(|_| Errno::OVERFLOW)
-    }
-
-    /// Copies a range by sharing blocks; gives how many bytes, which may be fewer than asked for.
-    pub(crate) fn copy_range(
-        &self,
-        caller: &Caller,
-        (from, from_offset): (u64, u64),
-        (to, to_offset): (u64, u64),
-        length: u64,
-    ) -> Answer<u64> {
-        self.core.with_room(COPY_BYTES / BLOCK, &mut || {
-            let source = self.handle(from)?;
-            if source.view != OWN {
-                return Err(Errno::XDEV); // the kernel copies the bytes then
-            }
-            let (target, volume, _gate) = self.writer(to)?;
-            let aligned = from_offset.is_multiple_of(BLOCK) && to_offset.is_multiple_of(BLOCK);
-            let most = if aligned {
-                COPY_SHARED_BYTES
-            } else {
-                COPY_BYTES
-            };
-            let copied = self
-                .core
-                .store
-                .copy_range(
-                    &caller.actor,
-                    volume,
-                    source.ino,
-                    from_offset,
-                    target.ino,
-                    to_offset,
-                    length.min(most),
-                )
-                .map_err(|e| stale_errno(&e))?;
-            self.drop_privileges(&caller.actor, volume, target.ino, privileges(caller.uid))?;
-            self.changed_till_now(if aligned { BLOCK } else { copied });
-            Ok(copied)
-        })
-    }
-
     /// Clears set-user-id, set-group-id (where the group may execute) and the file's capability, as writing does.
     pub(super) fn drop_privileges(
         &self,
@@ -570,7 +412,7 @@ pub(super) fn privileges(uid: u32) -> Privileges {
 }
 
 /// Through a handle, a file that is not there was rolled back.
-fn stale_errno(error: &Error) -> Errno {
+pub(super) fn stale_errno(error: &Error) -> Errno {
     match error.kind() {
         Kind::NotFound => Errno::STALE,
         _ => errno(error),

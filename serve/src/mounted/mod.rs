@@ -4,6 +4,7 @@ mod attributes;
 mod content;
 mod directory;
 mod names;
+mod ranges;
 mod strand;
 
 pub(crate) use attributes::{Time, Wanted};
