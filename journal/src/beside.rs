@@ -9,10 +9,10 @@ use crate::disk::{Disk, Lock};
 use crate::error::{Error, VisitError};
 use crate::frame::{Frame, FrameError, Layout};
 use crate::journal::Journal;
-use crate::recovery::Damage;
+use crate::recovery::{Damage, bad_start};
 use crate::segments::{Listing, Segments};
 use crate::store_file::StoreFile;
-use crate::walk::{Stop, Walk, after, read_frame};
+use crate::walk::{Stop, Walk, misplaced};
 use crate::writer::Core;
 
 /// The end of a durable frame, as the writer tells it to others.
@@ -60,7 +60,14 @@ impl Journal {
         let listing = Listing::read(&*disk, &layout)?;
         let segments = Segments::beside(Arc::clone(&disk), layout, store.capacity, &listing);
         let start = start.unwrap_or(segments.beginning());
-        check_start(&segments, &layout, &start, until)?;
+        let wrong = if start.number > until.number.saturating_add(1) {
+            Some("it lies behind the position wanted".into())
+        } else {
+            misplaced(&segments, &layout, &start)?
+        };
+        if let Some(reason) = wrong {
+            return Err(bad_start(&start, reason));
+        }
         let end = walk_to(&segments, layout, start, until, visit)?;
         let core = Core::new(layout, Arc::new(segments), end);
         Ok(Journal::assemble(core, disk, true, Box::new(NoLock)))
@@ -91,36 +98,6 @@ impl Journal {
         let end = walk_to(segments, self.core.layout, at, until, visit)?;
         self.core.told(end);
         Ok(())
-    }
-}
-
-/// A start that is not the origin must stand behind a frame that has its chain hash, and not behind the end.
-fn check_start(
-    segments: &Segments,
-    layout: &Layout,
-    start: &Start,
-    until: &Durable,
-) -> Result<(), Error> {
-    if *start == Start::origin(layout.store) {
-        return Ok(());
-    }
-    let bad = |reason: String| {
-        Err(Error::BadStart {
-            segment: start.segment,
-            block: start.block,
-            reason,
-        })
-    };
-    if start.number > until.number.saturating_add(1) {
-        return bad("it lies behind the position wanted".into());
-    }
-    if start.previous_block >= start.block {
-        return bad("it names no frame before".into());
-    }
-    match read_frame(segments, layout, start.segment, start.previous_block, false)? {
-        Ok(frame) if after(&frame) == *start => Ok(()),
-        Ok(_) => bad("another frame stands before it".into()),
-        Err(reason) => bad(reason.to_string()),
     }
 }
 

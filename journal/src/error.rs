@@ -31,7 +31,7 @@ pub enum Kind {
     Damaged,
     /// The place where reading was to begin is not in this journal.
     BadStart,
-    /// A segment was given back: what is left of it is its events.
+    /// A segment was given back: what is left of it is its events; or events moved away meanwhile.
     Gone,
     /// The journal was opened for reading, or is closed.
     ReadOnly,
@@ -167,6 +167,12 @@ pub enum Error {
         /// The segment.
         segment: u64,
     },
+    /// What was to be read lies before the horizon by now: it moved away while it was read.
+    #[error("the records before number {before} have moved away meanwhile")]
+    Moved {
+        /// The first record that is still there.
+        before: u64,
+    },
     /// A change was asked of a journal opened for reading, or closed.
     #[error("the journal is {state}")]
     ReadOnly {
@@ -213,7 +219,7 @@ impl Error {
             Error::NoSpace { .. } => Kind::NoSpace,
             Error::Poisoned { .. } | Error::LeaderDied => Kind::Poisoned,
             Error::Damaged(_) | Error::Horizon { .. } => Kind::Damaged,
-            Error::Gone { .. } => Kind::Gone,
+            Error::Gone { .. } | Error::Moved { .. } => Kind::Gone,
             Error::BadStart { .. } => Kind::BadStart,
             Error::ReadOnly { .. } => Kind::ReadOnly,
             Error::TooLarge { .. } => Kind::TooLarge,

@@ -15,6 +15,7 @@ mod block;
 mod blocks;
 pub mod disk;
 mod error;
+mod fields;
 mod frame;
 mod journal;
 mod leaves;

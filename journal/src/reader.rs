@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::frame::{Frame, FrameError, NO_BLOCK};
 use crate::leaves::leaf;
 use crate::recovery::Damage;
-use crate::walk::{Stop, Walk, after, read_frame};
+use crate::walk::{Stop, Walk, misplaced, read_frame};
 use crate::writer::Core;
 use crate::{BLOCK_SIZE, FrameError as Reason};
 
@@ -74,7 +74,7 @@ impl Reader {
     }
 
     /// The frames from a place on, up to what is durable now; headers only, each checked by itself and against the one
-    /// before. After an error there are no more.
+    /// before. After an error there are no more; [`Error::Moved`] says that they moved away since the place was told.
     pub fn frames(&self, from: Start) -> FrameIter {
         FrameIter {
             core: Arc::clone(&self.core),
@@ -84,7 +84,7 @@ impl Reader {
         }
     }
 
-    /// The durable frames, newest first, back to [`Reader::origin`]. After an error there are no more.
+    /// The durable frames, newest first, back to [`Reader::origin`] as it is then. After an error there are no more.
     pub fn frames_back(&self) -> FramesBack {
         let end = self.end();
         FramesBack {
@@ -106,18 +106,11 @@ impl Reader {
         let end = self.end();
         let beyond =
             start.number > end.number || (start.segment, start.block) > (end.segment, end.block);
-        let present = self.core.segments.has(start.segment);
-        if beyond || !present || start.previous_block >= start.block {
+        let origin = Start::origin(self.core.layout.store);
+        if beyond || *start == origin {
             return Ok(false);
         }
-        let frame = read_frame(
-            &self.core.segments,
-            &self.core.layout,
-            start.segment,
-            start.previous_block,
-            false,
-        )?;
-        Ok(frame.is_ok_and(|frame| after(&frame) == *start))
+        Ok(misplaced(&self.core.segments, &self.core.layout, start)?.is_none())
     }
 
     /// The frame that begins at a block, whatever stands before it.
@@ -252,6 +245,11 @@ fn damaged(stop: Stop, first_number: u64, last_number: u64) -> Error {
     })
 }
 
+/// Whether a place lies before the one where the store begins.
+fn is_before(place: &Start, begins: &Start) -> bool {
+    (place.segment, place.block) < (begins.segment, begins.block)
+}
+
 /// Frames in order.
 #[derive(Debug)]
 pub struct FrameIter {
@@ -284,7 +282,13 @@ impl Iterator for FrameIter {
             Ok(Ok(frame)) => Ok(frame),
             Ok(Err(stop)) => {
                 self.failed = true;
-                Err(damaged(stop, self.at.number, self.end.number - 1))
+                let bad = damaged(stop, self.at.number, self.end.number - 1);
+                Err(match self.core.segments.beginning_now() {
+                    Ok(begins) if is_before(&self.at, &begins) => Error::Moved {
+                        before: begins.number,
+                    },
+                    _ => bad,
+                })
             }
             Err(error) => {
                 self.failed = true;
@@ -307,7 +311,8 @@ pub struct FramesBack {
 
 impl FramesBack {
     fn step(&mut self) -> Result<Option<Frame>, Error> {
-        if self.next.chain == self.core.segments.beginning().chain {
+        let begins = self.core.segments.beginning();
+        if self.next.chain == begins.chain || is_before(&self.next, &begins) {
             return Ok(None);
         }
         let (segment, block) = if self.next.previous_block == NO_BLOCK {
@@ -394,7 +399,14 @@ impl Iterator for FramesBack {
         if self.failed {
             return None;
         }
-        let step = self.step();
+        let mut step = self.step();
+        if let Err(Error::Damaged(_)) = step
+            && let Ok(begins) = self.core.segments.beginning_now()
+            && (is_before(&self.next, &begins) || self.next.chain == begins.chain)
+        {
+            // The writer, in another process, moved it away meanwhile.
+            step = Ok(None);
+        }
         self.failed = !matches!(step, Ok(Some(_)));
         step.transpose()
     }

@@ -49,10 +49,17 @@ impl Listing {
             numbers.sort_unstable();
             numbers
         };
+        let horizon = read_horizon(disk, layout.store)?;
+        let beyond =
+            |place: &Start| place.segment > layout.last_segment() || place.block > layout.blocks();
+        if horizon.as_ref().is_some_and(beyond) {
+            let reason = "it names a place beyond the last segment";
+            return Err(Error::Horizon { reason });
+        }
         Ok(Listing {
             segments: with(".seg"),
             archives: with(".arc"),
-            horizon: read_horizon(disk, layout.store)?,
+            horizon,
         })
     }
 }
@@ -174,6 +181,15 @@ impl Segments {
     pub(crate) fn beginning(&self) -> Start {
         let horizon = self.state().horizon;
         horizon.unwrap_or(Start::origin(self.layout.store))
+    }
+
+    /// As [`Segments::beginning`], as it is now where another process writes.
+    pub(crate) fn beginning_now(&self) -> Result<Start, Error> {
+        if !self.beside {
+            return Ok(self.beginning());
+        }
+        let horizon = read_horizon(&*self.disk, self.layout.store)?;
+        Ok(horizon.unwrap_or(Start::origin(self.layout.store)))
     }
 
     pub(crate) fn set_beginning(&self, place: Start) {

@@ -10,6 +10,7 @@ use std::io;
 use crate::address::StoreId;
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::fields::{array, u16_at, u32_at, u64_at};
 use crate::{BLOCK_SIZE, MAX_RECORD_BYTES};
 
 /// The format's version that this release reads and writes.
@@ -66,7 +67,7 @@ impl StoreFile {
         if bytes.len() < 16 || !bytes.starts_with(&MAGIC) {
             return Err(not("the file STORE is not one of ours"));
         }
-        let version = u16::from_le_bytes([bytes[8], bytes[9]]);
+        let version = u16_at(bytes, 8);
         if version > FORMAT_VERSION
             && bytes.len() >= BLOCK_SIZE
             && crc_of(bytes) == stored_crc(bytes)
@@ -84,19 +85,12 @@ impl StoreFile {
                 "it has the early format 0, which carried no promise: export it with the program that made it",
             ));
         }
-        let number = |at: usize| {
-            let mut field = [0u8; 8];
-            field.copy_from_slice(&bytes[at..at + 8]);
-            u64::from_le_bytes(field)
-        };
         let blank = |range: std::ops::Range<usize>| bytes[range].iter().all(|&byte| byte == 0);
-        let mut store = [0u8; 16];
-        store.copy_from_slice(&bytes[16..32]);
         let file = StoreFile {
-            store: StoreId(store),
-            segment_size: number(32),
-            capacity: Some(number(40)).filter(|&bytes| bytes != 0),
-            created: number(48),
+            store: StoreId(array(bytes, 16)),
+            segment_size: u64_at(bytes, 32),
+            capacity: Some(u64_at(bytes, 40)).filter(|&bytes| bytes != 0),
+            created: u64_at(bytes, 48),
         };
         if !blank(10..16) || !blank(56..CRC_AT) || check_segment_size(file.segment_size).is_err() {
             return Err(not("the file STORE contradicts itself"));
@@ -123,12 +117,7 @@ fn crc_of(bytes: &[u8]) -> u32 {
 }
 
 fn stored_crc(bytes: &[u8]) -> u32 {
-    u32::from_le_bytes([
-        bytes[CRC_AT],
-        bytes[CRC_AT + 1],
-        bytes[CRC_AT + 2],
-        bytes[CRC_AT + 3],
-    ])
+    u32_at(bytes, CRC_AT)
 }
 
 /// Refuses sizes that are no power of two or out of bounds.

@@ -146,8 +146,33 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn is_nothing(reason: FrameError) -> bool {
+/// Whether a reason says that nothing is there, rather than something wrong.
+pub(crate) fn is_nothing(reason: FrameError) -> bool {
     matches!(reason, FrameError::Blank | FrameError::Short)
+}
+
+/// Why a place is none of this journal's; None where it is one. Where the store begins nothing needs to stand before it: behind a
+/// horizon the first frame proves the place, by the chain hash that both name. Any other stands behind a frame that has its chain hash.
+pub(crate) fn misplaced(
+    segments: &Segments,
+    layout: &Layout,
+    place: &Start,
+) -> Result<Option<String>, Error> {
+    if *place == Start::origin(layout.store) || *place == segments.beginning() {
+        return Ok(None);
+    }
+    if !segments.has(place.segment) {
+        return Ok(Some("the segment is missing".into()));
+    }
+    if place.previous_block >= place.block {
+        return Ok(Some("it names no frame before".into()));
+    }
+    let (segment, block) = (place.segment, place.previous_block);
+    Ok(match read_frame(segments, layout, segment, block, false)? {
+        Ok(frame) if after(&frame) == *place => None,
+        Ok(_) => Some("another frame stands before it".into()),
+        Err(reason) => Some(reason.to_string()),
+    })
 }
 
 /// The place behind a frame.

@@ -118,6 +118,12 @@ fn a_crash_at_every_call_loses_no_frame() {
             let disk = disk.crash(seed);
             let journal = open_after(&disk, &before, &place, &context);
             moved += u32::from(journal.reader().origin() == place);
+            // What was to be removed is told from the frames that the store began with.
+            journal.end_movement(1).unwrap();
+            let begins = journal.reader().origin().segment;
+            let infos = journal.segments().into_iter();
+            let mut left = infos.filter(|info| info.number < begins);
+            assert!(left.all(|info| info.archive_bytes == 0), "{context}");
             // And it goes on from there.
             upkeep(&journal, &place, &mut Vec::new()).unwrap();
             check(&journal, &before, &place, &context);
@@ -272,6 +278,42 @@ fn what_moves_away_is_handed_over_first_and_the_store_begins_behind_it() {
 }
 
 #[test]
+fn archives_that_are_put_back_are_left_alone() {
+    let (disk, before, place) = store();
+    let (journal, _) = reopen(&disk, Access::ReadWrite).unwrap();
+    let mut copies = Vec::new();
+    let mut copy = |name: &str, bytes: &[u8]| {
+        copies.push((format!("journal/{name}"), bytes.to_vec()));
+        Ok(())
+    };
+    for segment in sealed(&journal) {
+        journal.archive(segment).unwrap();
+        journal.release(segment).unwrap();
+    }
+    journal
+        .move_archives_before(&place, Some(&mut copy))
+        .unwrap();
+    drop(journal);
+    assert_eq!(copies.len(), 4);
+    for (path, bytes) in &copies {
+        disk.set_file_bytes(path, bytes);
+    }
+    let journal = open_after(&disk, &before, &place, "put back");
+    assert_eq!(
+        journal.end_movement(place.number).unwrap(),
+        Moved::default()
+    );
+    let last = *sealed(&journal).last().unwrap();
+    let moved = journal
+        .move_archives_before(&journal.position(), None)
+        .unwrap();
+    assert_eq!(moved.archives, last - 4);
+    for (path, bytes) in &copies {
+        assert_eq!(disk.file_bytes(path).as_ref(), Some(bytes), "{path}");
+    }
+}
+
+#[test]
 fn nothing_waits_for_a_slow_copy() {
     let (disk, _, place) = store();
     let (journal, _) = reopen(&disk, Access::ReadWrite).unwrap();
@@ -309,6 +351,62 @@ fn a_damaged_horizon_is_named() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn what_stands_before_the_horizon_may_be_damaged_and_what_stands_behind_it_may_not() {
+    let (disk, before, place) = store();
+    let (journal, _) = reopen(&disk, Access::ReadWrite).unwrap();
+    upkeep(&journal, &place, &mut Vec::new()).unwrap();
+    journal.close().unwrap();
+    drop(journal);
+    let archive = "journal/00000000000000000005.arc";
+    let mut outcomes = [0, 0];
+    let length = disk.file_bytes(archive).unwrap().len() as u64;
+    for at in 0..length {
+        let disk = disk.crash(0);
+        disk.flip(archive, at, 1);
+        let (journal, recovery) = reopen(&disk, Access::ReadOnly).unwrap();
+        assert_eq!(journal.reader().origin(), place);
+        match recovery.damage {
+            None => check(&journal, &before, &place, "before the horizon"),
+            Some(damage) => assert_eq!((damage.segment, recovery.end), (5, place)),
+        }
+        drop(journal);
+        outcomes[usize::from(recovery.damage.is_some())] += 1;
+        assert_eq!(
+            reopen(&disk, Access::ReadWrite).is_err(),
+            recovery.damage.is_some()
+        );
+    }
+    assert_eq!(outcomes[0], 0, "an archive proves itself as a whole");
+    // In a segment's file, frames stand for themselves.
+    let (disk, before, place) = store();
+    let (journal, _) = reopen(&disk, Access::ReadWrite).unwrap();
+    journal.move_archives_before(&place, None).unwrap();
+    drop(journal);
+    let segment = "journal/00000000000000000005.seg";
+    disk.flip(segment, u64::from(place.previous_block) * 4096 + 40, 1);
+    open_after(&disk, &before, &place, "the frame before the horizon");
+    disk.flip(segment, u64::from(place.block) * 4096 + 40, 1);
+    let (_, recovery) = reopen(&disk, Access::ReadOnly).unwrap();
+    let damage = recovery.damage.unwrap();
+    assert_eq!(
+        (damage.segment, damage.offset),
+        (5, u64::from(place.block) * 4096)
+    );
+    reopen(&disk, Access::ReadWrite).unwrap_err();
+    // Nor may all be gone.
+    for path in disk
+        .paths()
+        .into_iter()
+        .filter(|path| path.ends_with("seg"))
+    {
+        disk.remove(&path).unwrap();
+    }
+    let (_, recovery) = reopen(&disk, Access::ReadOnly).unwrap();
+    assert_eq!(recovery.damage.unwrap().reason, FrameError::Missing);
+    reopen(&disk, Access::ReadWrite).unwrap_err();
 }
 
 /// What an opening says of a store whose archive of segment 2 has these bytes.

@@ -6,6 +6,7 @@ use super::columns::{self, Behind};
 use crate::address::ChainHash;
 use crate::disk::DiskFile;
 use crate::error::Error;
+use crate::fields::{array, u32_at, u64_at};
 use crate::frame::{Frame, Layout, core};
 use crate::segments::DIR;
 use std::io::Write;
@@ -67,20 +68,8 @@ pub(super) struct Chunk {
     offset: u64,
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let mut field = [0; 4];
-    field.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_le_bytes(field)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
-}
-
 fn hash_at(bytes: &[u8], at: usize) -> ChainHash {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(&bytes[at..at + 32]);
-    ChainHash(hash)
+    ChainHash(array(bytes, at))
 }
 
 impl Head {

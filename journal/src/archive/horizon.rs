@@ -2,15 +2,20 @@
 
 use std::io;
 
-use crate::address::{ChainHash, Start, StoreId};
+use crate::address::{ChainHash, MAX_ADDRESS, Start, StoreId};
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::fields::{array, u16_at, u32_at, u64_at};
 
 const PATH: &str = "journal/HORIZON";
 const MAGIC: [u8; 8] = *b"STRANDHZ";
 const VERSION: u16 = 0;
 const CRC_AT: usize = 100;
 const LEN: usize = CRC_AT + 4;
+/// No store has so many events; sums with it stay far from overflowing.
+const MAX_NUMBER: u64 = 1 << 62;
+/// The last segment of a store with the smallest ones, of 16 blocks.
+const MAX_SEGMENT: u64 = MAX_ADDRESS / 16;
 
 /// The horizon of a store, if it has one.
 ///
@@ -57,10 +62,10 @@ fn decode(bytes: &[u8], store: StoreId) -> Result<Start, &'static str> {
     if bytes.len() != LEN || !bytes.starts_with(&MAGIC) {
         return Err("it is not one of ours");
     }
-    if crc32fast::hash(&bytes[..CRC_AT]) != u32::from_le_bytes(array(bytes, CRC_AT)) {
+    if crc32fast::hash(&bytes[..CRC_AT]) != u32_at(bytes, CRC_AT) {
         return Err("its checksum is wrong");
     }
-    if u16::from_le_bytes(array(bytes, 8)) != VERSION {
+    if u16_at(bytes, 8) != VERSION {
         return Err("its version is not known");
     }
     if array::<16>(bytes, 12) != store.0 {
@@ -69,23 +74,22 @@ fn decode(bytes: &[u8], store: StoreId) -> Result<Start, &'static str> {
     if bytes[10..12] != [0; 2] {
         return Err("unused bytes are not zero");
     }
-    let number = |at| u64::from_le_bytes(array(bytes, at));
-    let small = |at| u32::from_le_bytes(array(bytes, at));
-    Ok(Start {
-        number: number(28),
-        segment: number(36),
-        block: small(44),
-        previous_block: small(48),
+    let place = Start {
+        number: u64_at(bytes, 28),
+        segment: u64_at(bytes, 36),
+        block: u32_at(bytes, 44),
+        previous_block: u32_at(bytes, 48),
         chain: ChainHash(array(bytes, 52)),
-        time: number(84),
-        epoch: number(92),
-    })
-}
-
-fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    let mut field = [0; N];
-    field.copy_from_slice(&bytes[at..at + N]);
-    field
+        time: u64_at(bytes, 84),
+        epoch: u64_at(bytes, 92),
+    };
+    // Sealed by the checksum, and no place all the same: nothing may count on from it.
+    let behind_a_frame = place.previous_block < place.block;
+    let bounded = place.number <= MAX_NUMBER && place.segment <= MAX_SEGMENT;
+    if place.number == 0 || place.segment == 0 || !behind_a_frame || !bounded {
+        return Err("it names no place");
+    }
+    Ok(place)
 }
 
 #[cfg(test)]
@@ -115,5 +119,39 @@ mod tests {
             decode(&bytes[..at], store).unwrap_err();
         }
         decode(&bytes, StoreId([8; 16])).unwrap_err();
+    }
+
+    #[test]
+    fn what_is_no_place_is_refused_whatever_its_checksum() {
+        let store = StoreId([7; 16]);
+        let good = Start {
+            number: 1,
+            segment: 1,
+            block: 1,
+            previous_block: 0,
+            chain: ChainHash([5; 32]),
+            time: 77,
+            epoch: 2,
+        };
+        assert_eq!(decode(&encode(store, &good), store), Ok(good));
+        for bad in [
+            Start { number: 0, ..good },
+            Start {
+                number: u64::MAX,
+                ..good
+            },
+            Start { segment: 0, ..good },
+            Start {
+                segment: u64::MAX,
+                ..good
+            },
+            Start { block: 0, ..good },
+            Start {
+                previous_block: u32::MAX,
+                ..good
+            },
+        ] {
+            decode(&encode(store, &bad), store).unwrap_err();
+        }
     }
 }

@@ -218,12 +218,45 @@ impl Journal {
         let _alone = self.upkeep()?;
         self.is_behind_horizon(place)?;
         let segments = &self.core.segments;
-        let doomed = segments.shelf.numbers().into_iter();
-        let doomed = doomed.filter(|&number| number < place.segment);
-        if *place != segments.beginning() {
+        let before = segments.beginning();
+        if *place != before {
             horizon::write(&**self.disk(), self.core.layout.store, place)?;
             segments.set_beginning(*place);
         }
+        // Whatever lies before the old horizon was put there by somebody else, who may have no other copy.
+        let doomed = segments.shelf.numbers().into_iter();
+        let doomed = doomed.filter(|number| (before.segment..place.segment).contains(number));
+        self.remove_archives(doomed)
+    }
+
+    /// Ends a movement that a crash, or a failing disk, left unfinished: removes the archives before the horizon whose events begin at `first` or
+    /// later, where the store began before that movement. Others there stay, whoever put them there.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::ReadOnly`], [`Error::Poisoned`].
+    pub fn end_movement(&self, first: u64) -> Result<Moved, Error> {
+        let _alone = self.upkeep()?;
+        let segments = &self.core.segments;
+        let mut doomed = Vec::new();
+        for segment in segments.shelf.numbers() {
+            if segment >= segments.beginning().segment {
+                break;
+            }
+            match segments.shelf.fresh(segment)? {
+                Some(Ok(open)) if open.head.first >= first => doomed.push(segment),
+                Some(Err(reason)) => {
+                    tracing::warn!(
+                        "the archive of segment {segment}, before the horizon, {reason}; it stays"
+                    );
+                }
+                _ => {}
+            }
+        }
+        self.remove_archives(doomed.into_iter())
+    }
+
+    fn remove_archives(&self, doomed: impl Iterator<Item = u64>) -> Result<Moved, Error> {
+        let segments = &self.core.segments;
         let mut moved = Moved::default();
         for segment in doomed {
             let path = path(segment);

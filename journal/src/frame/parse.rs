@@ -4,6 +4,7 @@ use super::core::{self, FIXED, Layout, TRAILER, flags};
 use crate::address::{BlockAddr, ChainHash};
 use crate::archive::ArchiveError;
 use crate::block::is_blank;
+use crate::fields::{array, u16_at, u32_at, u64_at};
 use crate::{BLOCK_SIZE, MAX_FRAME_BLOCKS, MAX_RECORD_BYTES, MAX_RECORD_PAYLOAD, tree, varint};
 
 /// Why bytes are no frame, or not the one expected.
@@ -126,22 +127,6 @@ pub(crate) fn looks_like_frame(block: &[u8]) -> bool {
     block.starts_with(&core::MAGIC)
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes([bytes[at], bytes[at + 1]])
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    array::<4>(bytes, at).map_or(0, u32::from_le_bytes)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    array::<8>(bytes, at).map_or(0, u64::from_le_bytes)
-}
-
-fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at + N)?.try_into().ok()
-}
-
 /// Header and payload blocks that the first block of a header at `block` announces, if they are possible there.
 pub(crate) fn shape(
     first_block: &[u8],
@@ -242,7 +227,7 @@ impl Frame {
     /// Reads the fields of a core, whose lengths are right, from the front of `header`.
     fn read(header: Vec<u8>, core_len: usize, layout: &Layout) -> Result<Frame, FrameError> {
         let bits = u16_at(&header, core::AT_FLAGS);
-        let previous = ChainHash(array(&header, core::AT_PREVIOUS).unwrap_or_default());
+        let previous = ChainHash(array(&header, core::AT_PREVIOUS));
         let payload_blocks = u32::from(u16_at(&header, core::AT_PAYLOAD_BLOCKS));
         let mut frame = Frame {
             segment: u64_at(&header, core::AT_SEGMENT),
@@ -261,7 +246,7 @@ impl Frame {
             last_time: 0,
             previous,
             chain: previous.next(&header[..core_len]),
-            root: array(&header, core::AT_ROOT).unwrap_or_default(),
+            root: array(&header, core::AT_ROOT),
             archived: false,
             layout: *layout,
             records_len: core_len - FIXED - 4 * payload_blocks as usize,
@@ -424,7 +409,11 @@ impl<'a> Crcs<'a> {
     /// The one at `i`.
     #[inline]
     pub fn get(&self, i: usize) -> Option<u32> {
-        array(self.0, i.checked_mul(4)?).map(u32::from_le_bytes)
+        self.0
+            .get(i.checked_mul(4)?..)?
+            .first_chunk()
+            .copied()
+            .map(u32::from_le_bytes)
     }
 
     /// All, in order.

@@ -22,7 +22,7 @@ use crate::journal::Journal;
 use crate::scan::{self, Behind};
 use crate::segments::{self, Listing, Segments};
 use crate::store_file::StoreFile;
-use crate::walk::{Stop, Walk, after, read_frame};
+use crate::walk::{Stop, Walk, after, is_nothing, misplaced};
 use crate::writer::Core;
 use crate::{BLOCK_SIZE, MAX_RUN_HEADER_BLOCKS};
 
@@ -100,6 +100,9 @@ impl Journal {
             &listing,
         );
         let start = options.start.unwrap_or(segments.beginning());
+        if let Some(reason) = misplaced(&segments, &layout, &start)? {
+            return Err(bad_start(&start, reason));
+        }
         let mut recover = Recover {
             segments: &segments,
             layout,
@@ -113,7 +116,6 @@ impl Journal {
             unproven: BTreeSet::new(),
             spares: 0,
         };
-        recover.check_start(&start)?;
         let recovery = recover.run(start)?;
         let Recover {
             unproven, spares, ..
@@ -172,37 +174,6 @@ struct Recover<'a> {
 }
 
 impl Recover<'_> {
-    /// A start that is not the origin must stand behind a frame that has its chain hash.
-    fn check_start(&self, start: &Start) -> Result<(), Error> {
-        if *start == Start::origin(self.layout.store) {
-            return Ok(());
-        }
-        let bad = |reason: String| {
-            Err(Error::BadStart {
-                segment: start.segment,
-                block: start.block,
-                reason,
-            })
-        };
-        if !self.segments.has(start.segment) {
-            return bad("the segment is missing".into());
-        }
-        if start.previous_block >= start.block {
-            return bad("it names no frame before".into());
-        }
-        match read_frame(
-            self.segments,
-            &self.layout,
-            start.segment,
-            start.previous_block,
-            false,
-        )? {
-            Ok(frame) if after(&frame) == *start => Ok(()),
-            Ok(_) => bad("another frame stands before it".into()),
-            Err(reason) => bad(reason.to_string()),
-        }
-    }
-
     fn run(&mut self, start: Start) -> Result<Recovery, Error> {
         let mut walk = Walk::new(self.segments, self.layout, start);
         let mut stop = loop {
@@ -389,8 +360,9 @@ impl Recover<'_> {
         let archived = self.segments.shelf.numbers();
         let beyond = archived.last().is_some_and(|&last| last >= end.segment);
         let lost = self.mark >= end.number || behind.later_epoch || beyond;
-        // Creation flushes the first frame before it writes `STORE`.
-        let headless = end == Start::origin(self.layout.store);
+        // Creation flushes the first frame before it writes `STORE`. And what the horizon stands in is never removed.
+        let headless = end == Start::origin(self.layout.store)
+            || (end == self.segments.beginning() && !self.segments.has(end.segment));
         if lost || headless {
             let stop = self.named(stop, &behind);
             recovery.damage = Some(Damage {
@@ -433,9 +405,12 @@ impl Recover<'_> {
     }
 }
 
-/// Whether a stop says that nothing is there, rather than something wrong.
-fn is_nothing(reason: FrameError) -> bool {
-    matches!(reason, FrameError::Blank | FrameError::Short)
+pub(crate) fn bad_start(place: &Start, reason: String) -> Error {
+    Error::BadStart {
+        segment: place.segment,
+        block: place.block,
+        reason,
+    }
 }
 
 fn stop_at(frame: &Frame, reason: FrameError) -> Stop {
