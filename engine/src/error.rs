@@ -30,7 +30,8 @@ impl Error {
                 JournalKind::Locked => Kind::Locked,
                 JournalKind::NoSpace => Kind::NoSpace,
                 JournalKind::Poisoned => Kind::Poisoned,
-                JournalKind::Damaged => Kind::Damaged,
+                JournalKind::Damaged | JournalKind::BadStart => Kind::Damaged,
+                JournalKind::Misuse => Kind::Invalid,
                 JournalKind::ReadOnly => Kind::ReadOnly,
                 JournalKind::TooLarge => Kind::TooLarge,
                 JournalKind::Gone => Kind::Stale,
@@ -50,6 +51,22 @@ impl Error {
             Error::Journal(error) => {
                 let kind = self.kind();
                 let (message, next) = match kind {
+                    Kind::Damaged if matches!(error, JournalError::Horizon { .. }) => (
+                        "nobody knows where the journal begins",
+                        "copy journal/HORIZON from a backup made since events last moved away",
+                    ),
+                    Kind::Stale if matches!(error, JournalError::Moved { .. }) => (
+                        "older events moved away while they were read",
+                        "run it again: it then begins with those that are there",
+                    ),
+                    Kind::Stale => (
+                        "what was read is not there any more",
+                        "open the view again, or read the live volume",
+                    ),
+                    Kind::Invalid => (
+                        "that cannot be done",
+                        "where it was not asked for like that, it is a fault of strand: please report it",
+                    ),
                     Kind::NotAStore => ("this is not a store", "strand init DIR makes one"),
                     Kind::NewerFormat => (
                         "the store was written by a newer strand",

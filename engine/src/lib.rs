@@ -69,7 +69,7 @@ pub use state::{
 };
 pub use store::{
     Defragged, Done, FileReader, InitOptions, Lease, LeaseInfo, LeftAlone, MovedArchives,
-    OpenOptions, Opening, ReclaimOptions, Reclaimed, Step, Store, Trail,
+    OpenOptions, Opening, ReclaimOptions, Reclaimed, Step, Store, Trail, base_state,
 };
 pub use views::Views;
 

@@ -132,7 +132,15 @@ fn events_move_away_and_the_store_folds_from_the_base() {
     assert_eq!(town.store.state().horizon, moved.before);
     let town = town.reopened();
     assert_eq!(town.store.journal().reader().origin().number, moved.before);
-    town.store.state_at(moved.before - 2).unwrap_err();
+    let gone = town.store.state_at(moved.before - 2).unwrap_err();
+    assert_eq!(gone.kind(), Kind::OutOfRange);
+    let why = format!("seq {} to ", moved.before);
+    assert!(gone.refusal().to_string().contains(&why), "{gone}");
+    let before_it = town.store.state_at(moved.before - 1).unwrap();
+    assert_eq!(before_it.seq, moved.before - 1, "the base state");
+    let then = before_it.time - 1;
+    let gone = town.store.boundary_at_time(then).unwrap_err();
+    assert!(gone.to_string().contains("not in the store"), "{gone}");
     town.write(100);
     let town = town.reopened();
     // Again, further on: the first base is not needed any more.
@@ -140,6 +148,90 @@ fn events_move_away_and_the_store_folds_from_the_base() {
     let again = town.store.move_archives(now, None).unwrap();
     assert!(again.before > moved.before);
     town.reopened();
+}
+
+#[test]
+fn for_less_than_a_segment_nothing_is_given_up() {
+    let town = Town::new();
+    town.write(100);
+    // Early in a segment, so that what follows stays in it.
+    for _ in 0..100 {
+        if (4..9).contains(&town.store.journal().position().block) {
+            break;
+        }
+        town.write(2);
+    }
+    let now = town.store.state().boundary;
+    let moved = town.store.move_archives(now, None).unwrap();
+    assert!(moved.before > 1);
+    town.write(2);
+    let origin = town.store.journal().reader().origin();
+    assert_eq!(town.store.journal().position().segment, origin.segment);
+    let before = town.store.state();
+    let again = town.store.move_archives(before.boundary, None).unwrap();
+    assert_eq!((again.before, again.archives), (moved.before, 0));
+    let after = town.store.state();
+    assert_eq!(after.boundary, before.boundary, "nothing was recorded");
+    assert_eq!(town.store.journal().reader().origin(), origin);
+}
+
+fn archive_all(store: &Store) {
+    for segment in store.journal().segments() {
+        if segment.state == strand_journal::SegmentState::Sealed && segment.archive_bytes == 0 {
+            store.journal().archive(segment.number).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_unfinished_movement_is_ended_and_what_others_put_there_is_left_alone() {
+    let town = Town::new();
+    let middle = town.write(200);
+    town.write(100);
+    archive_all(&town.store);
+    let Town {
+        disk, clock, store, ..
+    } = town;
+    let earlier = copy_with(&*disk, "", None);
+    let mut copies = Vec::new();
+    let mut copy = |name: &str, bytes: &[u8]| {
+        copies.push((format!("journal/{name}"), bytes.to_vec()));
+        Ok(())
+    };
+    let moved = store.move_archives(middle, Some(&mut copy)).unwrap();
+    assert!(copies.len() > 2 && copies.len() as u64 == moved.archives);
+    drop(store);
+    // The power went when the horizon stood, and nothing was removed nor told.
+    let base = format!(
+        "state/{}",
+        statefile::list(&*disk).unwrap().iter().min().unwrap().1
+    );
+    for path in [&base, "journal/HORIZON"] {
+        let bytes = disk.read_small(path, 1 << 30).unwrap();
+        earlier.write_small(path, &bytes).unwrap();
+    }
+    let there = |disk: &dyn Disk| {
+        let names = disk.list("journal").unwrap();
+        let there = |path: &str| names.iter().any(|name| path.ends_with(name.as_str()));
+        copies.iter().filter(|(path, _)| there(path)).count()
+    };
+    assert_eq!(there(&*earlier), copies.len());
+    let store = Store::open(earlier.clone(), clock.clone(), options()).unwrap();
+    assert_eq!(there(&*earlier), 0);
+    assert_eq!(store.state().horizon, moved.before);
+    store.close().unwrap();
+    // An auditor puts them back.
+    for (path, bytes) in &copies {
+        earlier.write_small(path, bytes).unwrap();
+    }
+    let store = Store::open(earlier.clone(), clock.clone(), options()).unwrap();
+    let now = store.state().boundary;
+    let command = Command::AuditSet { keep: Some(1) };
+    store.run(&me(), command).unwrap();
+    let again = store.move_archives(now, None).unwrap();
+    assert!(again.before > moved.before);
+    store.housekeep().unwrap();
+    assert_eq!(there(&*earlier), copies.len());
 }
 
 #[test]
@@ -266,16 +358,95 @@ fn a_missing_base_is_told() {
     );
 }
 
+/// A copy of all files, with one of them changed; `None` removes it.
+fn copy_with(disk: &dyn Disk, path: &str, change: Option<&dyn Fn(&mut Vec<u8>)>) -> Arc<dyn Disk> {
+    let copy: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    copy.create_dir("journal").unwrap();
+    copy.create_dir("state").unwrap();
+    for dir in ["", "journal", "state"] {
+        for name in disk.list(dir).unwrap() {
+            let at = format!("{dir}/{name}");
+            let at = at.trim_start_matches('/');
+            let Ok(mut bytes) = disk.read_small(at, 1 << 30) else {
+                continue;
+            };
+            match (at == path, change) {
+                (true, None) => continue,
+                (true, Some(change)) => change(&mut bytes),
+                _ => {}
+            }
+            copy.write_small(at, &bytes).unwrap();
+        }
+    }
+    copy
+}
+
+/// Opens a store in a thread of its own, for an opening must end.
+fn open_in_time(disk: &Arc<dyn Disk>, options: OpenOptions) -> Result<Seq, Kind> {
+    let (done, outcome) = std::sync::mpsc::channel();
+    let disk = disk.clone();
+    std::thread::spawn(move || {
+        let clock = Arc::new(ManualClock::new(1_900_000_000_000_000_000));
+        let opened = Store::open(disk, clock, options);
+        let seen = opened.map(|store| store.state().boundary);
+        done.send(seen.map_err(|error| error.kind())).unwrap();
+    });
+    let limit = std::time::Duration::from_secs(20);
+    outcome.recv_timeout(limit).expect("an opening ends")
+}
+
+#[test]
+fn damage_at_the_horizon_neither_hangs_nor_hides_what_stands_behind_it() {
+    let town = Town::new();
+    town.write(60);
+    let now = town.store.state().boundary;
+    let moved = town.store.move_archives(now, None).unwrap();
+    town.write(5);
+    let origin = town.store.journal().reader().origin();
+    let boundary = town.store.state().boundary;
+    assert!(moved.before > 1 && origin.block > 0);
+    let Town { disk, store, .. } = town;
+    store.close().unwrap();
+    // The base alone is left.
+    for (seq, name) in statefile::list(&*disk).unwrap() {
+        if seq + 1 != moved.before {
+            disk.remove(&format!("state/{name}")).unwrap();
+        }
+    }
+    assert_eq!(statefile::list(&*disk).unwrap()[0].0, moved.before - 1);
+    let path = format!("journal/{:020}.seg", origin.segment);
+    let behind = u64::from(origin.block) * 4096;
+    let mut whole = [0; 2];
+    // The frames on both sides of it, a byte here and a byte there, and every frame before it.
+    let near = (0..origin.block).map(|block| u64::from(block) * 4096 + 48);
+    let places = near.chain((behind - 4096..behind + 8192).step_by(61));
+    for at in places {
+        let flip = |bytes: &mut Vec<u8>| bytes[usize::try_from(at).unwrap()] ^= 1;
+        let bad = copy_with(&*disk, &path, Some(&flip));
+        let scratch = OpenOptions {
+            ignore_state_files: true,
+            ..OpenOptions::read_only()
+        };
+        for read in [OpenOptions::read_only(), scratch] {
+            let seen = open_in_time(&bad, read).unwrap();
+            assert!(seen >= moved.before - 1);
+            assert!(at >= behind || seen >= boundary, "{at}: {seen}");
+        }
+        let write = open_in_time(&bad, OpenOptions::read_write());
+        assert!(at >= behind || write.is_ok(), "{at}");
+        whole[usize::from(write.is_ok())] += 1;
+    }
+    assert!(whole[0] > 10 && whole[1] > 10, "{whole:?}");
+    let bad = copy_with(&*disk, &path, None);
+    let seen = open_in_time(&bad, OpenOptions::read_only()).unwrap();
+    assert_eq!(seen, moved.before - 1, "the base state");
+    let write = open_in_time(&bad, OpenOptions::read_write());
+    assert_eq!(write, Err(Kind::Damaged));
+}
+
 #[test]
 fn archived_events_are_let_go_beyond_the_audit_horizon() {
     let town = Town::new();
-    let archive_all = |store: &Store| {
-        for segment in store.journal().segments() {
-            if segment.state == strand_journal::SegmentState::Sealed && segment.archive_bytes == 0 {
-                store.journal().archive(segment.number).unwrap();
-            }
-        }
-    };
     town.write(400);
     archive_all(&town.store);
     let bytes = |store: &Store| -> u64 {

@@ -1,7 +1,7 @@
 //! A store beside its writer: read in another process than the one that holds it, up to a position which that process said is
 //! durable. What the writer carried out for this reader can be taken over before it is durable, from the writer's answer.
 
-use super::open::newest_state;
+use super::open::{begins_at, newest_state};
 use super::{Done, OpenOptions, Opening, Store, background, open::base_for};
 use crate::admit::admit;
 use crate::clock::Clock;
@@ -71,6 +71,7 @@ impl Store {
             } else {
                 state_before(&*disk, below, &mut bad)?
             };
+            let from_file = base.is_some();
             let (found, state, start) = match base {
                 Some((state, start)) => (Some(state.seq), state, Some(start)),
                 None => super::open::first_state(&*disk)?,
@@ -80,17 +81,22 @@ impl Store {
                 folder.frame(frame, &mut |_, _| {});
                 Ok(())
             });
-            let journal = match (opened, found) {
-                (Ok(journal), _) => journal,
-                (Err(strand_journal::Error::BadStart { .. }), Some(seq)) => {
-                    bad.push(format!(
-                        "the state file at {seq} does not belong to this journal"
-                    ));
-                    below = seq;
-                    continue;
-                }
-                (Err(error), _) => return Err(error.into()),
-            };
+            let journal =
+                match opened {
+                    Ok(journal) => journal,
+                    Err(strand_journal::Error::BadStart { .. }) if from_file => {
+                        below = found.unwrap_or(0);
+                        bad.push(format!(
+                            "the state file at {below} does not belong to this journal"
+                        ));
+                        continue;
+                    }
+                    // The writer moves events away.
+                    Err(
+                        strand_journal::Error::BadStart { .. } | strand_journal::Error::Damaged(_),
+                    ) if !from_file && !begins_at(&*disk, start)? => continue,
+                    Err(error) => return Err(error.into()),
+                };
             let mut damage = folder.damage().cloned();
             let mut state = folder.state.clone();
             if damage.is_none() && !folder.missing().is_empty() {

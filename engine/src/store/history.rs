@@ -85,8 +85,10 @@ impl Store {
         if boundary == now.boundary {
             return Ok(now);
         }
-        if boundary > now.boundary || boundary == 0 {
-            return Err(out_of_range(format!("seq {boundary}"), now.boundary).into());
+        let first = self.first_reached();
+        // The base state is the one just before the first event.
+        if boundary > now.boundary || boundary == 0 || boundary + 1 < first {
+            return Err(out_of_range(format!("seq {boundary}"), first, now.boundary).into());
         }
         drop(now);
         if self.journal.flushed() < boundary {
@@ -106,12 +108,17 @@ impl Store {
     /// # Errors
     /// [`Kind::OutOfRange`].
     pub fn boundary_at_or_before(&self, seq: Seq) -> Result<(Seq, EventTime), Error> {
-        let now = self.state().boundary;
-        if seq == 0 || seq > now {
-            return Err(out_of_range(format!("seq {seq}"), now).into());
+        let (first, now) = (self.first_reached(), self.state().boundary);
+        if seq < first || seq > now {
+            return Err(out_of_range(format!("seq {seq}"), first, now).into());
         }
         self.boundary(|number, _| number <= seq)?
-            .ok_or_else(|| out_of_range(format!("seq {seq}"), now).into())
+            .ok_or_else(|| out_of_range(format!("seq {seq}"), first, now).into())
+    }
+
+    /// The first event that the store still has.
+    pub(super) fn first_reached(&self) -> Seq {
+        self.journal.reader().origin().number
     }
 
     /// The last commit boundary at or before a time, and its time.
@@ -122,12 +129,17 @@ impl Store {
         let now = self.state().boundary;
         if time > self.clock.wall().max(self.state().time) {
             return Err(Refusal::new(Kind::OutOfRange, "that time is in the future")
-                .why(reach(now))
+                .why(reach(self.first_reached(), now))
                 .into());
         }
         self.boundary(|_, at| at <= time)?.ok_or_else(|| {
-            Refusal::new(Kind::OutOfRange, "the store did not exist at that time")
-                .why(reach(now))
+            let first = self.first_reached();
+            let what = match first {
+                0 | 1 => "the store did not exist at that time",
+                _ => "the events of that time are not in the store",
+            };
+            Refusal::new(Kind::OutOfRange, what)
+                .why(reach(first, now))
                 .into()
         })
     }
@@ -203,12 +215,17 @@ fn goes_back_to(state: &State, command: &Command) -> Option<Source> {
     }
 }
 
-fn reach(now: Seq) -> String {
-    format!("seq 1 to {now} can be reached")
+/// What can be reached, in words.
+pub(super) fn reach(first: Seq, now: Seq) -> String {
+    let mut text = format!("seq {first} to {now} can be reached");
+    if first > 1 {
+        text += "; older events have moved away";
+    }
+    text
 }
 
-fn out_of_range(what: String, now: Seq) -> Refusal {
+fn out_of_range(what: String, first: Seq, now: Seq) -> Refusal {
     Refusal::new(Kind::OutOfRange, format!("{what} is out of reach"))
-        .why(reach(now))
+        .why(reach(first, now))
         .next("strand log shows what happened when")
 }

@@ -1,5 +1,6 @@
 //! Where the store's events begin. Older ones can be moved away; a base state then stands for them: an ordinary state file that is never removed.
 
+use super::history::reach;
 use super::{Store, open::base_for};
 use crate::command::Command;
 use crate::damage::Damage;
@@ -48,25 +49,29 @@ impl Leaving {
 /// The state before the first event that a store still has, and where that event stands.
 ///
 /// # Errors
-/// [`Damage`] where the base state cannot be read.
+/// [`Damage`] where the base state cannot be read; [`strand_journal::Error::Moved`] where more has moved away meanwhile.
 pub(super) fn beginning(
     disk: &dyn Disk,
     store: StoreId,
     origin: Start,
-) -> Result<(State, Start), Damage> {
+) -> Result<(State, Start), Error> {
     let Some(covered) = origin.number.checked_sub(1).filter(|seq| *seq > 0) else {
         return Ok((State::empty(), origin));
     };
-    let missing = |damage: &Damage| {
-        Damage::new(format!(
+    let damage = match statefile::load(disk, &statefile::name(covered), store) {
+        Ok((state, start)) if start == origin => return Ok((state, start)),
+        Ok(_) => Damage::new("it belongs to another journal"),
+        Err(damage) => damage,
+    };
+    match strand_journal::horizon(disk, store)? {
+        Some(now) if now.number > origin.number => Err(strand_journal::Error::Moved {
+            before: now.number,
+        }
+        .into()),
+        _ => Err(Damage::new(format!(
             "the events up to seq {covered} have been moved away, and the state that stands for them cannot be read: {damage}"
         ))
-    };
-    let name = statefile::name(covered);
-    match statefile::load(disk, &name, store) {
-        Ok((state, start)) if start == origin => Ok((state, start)),
-        Ok(_) => Err(missing(&Damage::new("it belongs to another journal"))),
-        Err(damage) => Err(missing(&damage)),
+        .into()),
     }
 }
 
@@ -74,10 +79,11 @@ impl Store {
     /// The state before the first event that the store still has, and where that event stands: what every fold from the start begins with.
     ///
     /// # Errors
-    /// [`Damage`] where older events have been moved away and the base state cannot be read.
+    /// [`Damage`] where older events have been moved away and the base state cannot be read; [`Kind::Stale`] where more of them have moved away
+    /// meanwhile.
     pub fn beginning(&self) -> Result<(State, Start), Error> {
         let origin = self.journal.reader().origin();
-        Ok(beginning(&*self.disk, self.journal.store(), origin)?)
+        beginning(&*self.disk, self.journal.store(), origin)
     }
 
     /// Moves the archives of events before a number out of the store, as many as whole segments hold: `copy` gets each of them first. A base state stays, and an event says so.
@@ -95,7 +101,7 @@ impl Store {
         if before > now {
             return Err(
                 Refusal::new(Kind::OutOfRange, format!("seq {before} is out of reach"))
-                    .why(format!("seq 1 to {now} can be reached"))
+                    .why(reach(self.first_reached(), now))
                     .into(),
             );
         }
@@ -109,7 +115,12 @@ impl Store {
         };
         self.sync()?;
         let seen = self.journal.position();
-        match self.base_place(before)? {
+        let begins = self.journal.reader().origin().segment;
+        // For less than a whole segment nothing is given up.
+        match self
+            .base_place(before)?
+            .filter(|place| place.segment > begins)
+        {
             Some(place) => self.move_before(place, &seen, copy),
             None => Ok(self.nothing_moved()),
         }
@@ -138,8 +149,10 @@ impl Store {
         let place = match self.reaches_back(seen, place.number)? {
             None => place,
             Some(seq) => match self.base_place(seq + 1)? {
-                Some(earlier) => earlier,
-                None => return Ok(self.nothing_moved()),
+                Some(earlier) if earlier.segment > self.journal.reader().origin().segment => {
+                    earlier
+                }
+                _ => return Ok(self.nothing_moved()),
             },
         };
         let base = self.state_at(place.number - 1)?;
@@ -161,8 +174,13 @@ impl Store {
     /// Records the horizon, where the journal has moved on and its event is missing: a crash came between.
     pub(super) fn tell_horizon(&self) -> Result<(), Error> {
         let origin = self.journal.reader().origin();
-        if origin.number <= 1 || self.state().horizon >= origin.number {
+        let known = self.state().horizon;
+        if origin.number <= 1 || known >= origin.number {
             return Ok(());
+        }
+        // It may not all be gone, and once this is told nobody knows any more what was to go.
+        if let Err(error) = self.journal.end_movement(known) {
+            tracing::warn!(%error, "archives that moved away are still there");
         }
         let command = Command::MoveArchive {
             before: origin.number,
@@ -184,7 +202,10 @@ impl Store {
         };
         let window = state.oldest_window();
         drop(state);
-        let segments = self.journal.segments();
+        // What lies before the horizon is not the store's any more.
+        let begins = self.journal.reader().origin().segment;
+        let mut segments = self.journal.segments();
+        segments.retain(|segment| segment.number >= begins);
         let mut bytes: u64 = segments.iter().map(|s| s.archive_bytes).sum();
         if bytes <= keep {
             return Ok(MovedArchives::default());

@@ -261,7 +261,13 @@ impl Store {
         }
         self.health()?;
         self.keep_on_the_way();
-        self.trim_archives()?;
+        // Whatever is in its way, space is given back all the same.
+        let trimmed = self.trim_archives().map(|_| ());
+        self.give_back_in_time().and(trimmed)
+    }
+
+    /// Space, before it runs out.
+    fn give_back_in_time(&self) -> Result<(), Error> {
         let space = self.journal.space();
         let (segment, grown) = (space.segment_size, self.grown());
         let free = self.usable_of(space.free_blocks).saturating_mul(BLOCK);

@@ -26,7 +26,7 @@ pub use beside::{Step, Trail};
 pub use defrag::Defragged;
 pub use horizon::MovedArchives;
 pub use leases::{Lease, LeaseInfo};
-pub use open::{InitOptions, OpenOptions, Opening};
+pub use open::{InitOptions, OpenOptions, Opening, base_state};
 pub use read::FileReader;
 pub use reclaim::{LeftAlone, ReclaimOptions, Reclaimed};
 

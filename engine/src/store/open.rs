@@ -150,6 +150,7 @@ impl Store {
             } else {
                 newest_state(&*disk, below, &mut bad)?
             };
+            let from_file = base.is_some();
             let (found, state, start) = match base {
                 Some((state, start)) => (Some(state.seq), state, Some(start)),
                 None => first_state(&*disk)?,
@@ -175,7 +176,7 @@ impl Store {
             );
             let (journal, recovery) = match opened {
                 Ok(opened) => opened,
-                Err(strand_journal::Error::BadStart { .. }) if found.is_some() => {
+                Err(strand_journal::Error::BadStart { .. }) if from_file => {
                     bad.push(format!(
                         "the state file at {} does not belong to this journal",
                         found.unwrap_or(0)
@@ -183,6 +184,10 @@ impl Store {
                     below = found.unwrap_or(0);
                     proven = proven.max(below);
                     unbound.push(below);
+                    continue;
+                }
+                // Whoever had the lock before moved events away.
+                Err(strand_journal::Error::BadStart { .. }) if !begins_at(&*disk, start)? => {
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -442,13 +447,31 @@ pub(super) fn newest_state(
 /// What an opening without a state file begins with: the empty state, or what stands for events that have moved away.
 pub(super) fn first_state(disk: &dyn Disk) -> Result<(Option<Seq>, State, Option<Start>), Error> {
     let store = strand_journal::StoreFile::read(disk)?.store;
-    match strand_journal::horizon(disk, store)? {
-        None => Ok((None, State::empty(), None)),
-        Some(origin) => {
-            let (state, start) = super::horizon::beginning(disk, store, origin)?;
-            Ok((Some(state.seq), state, Some(start)))
+    loop {
+        let Some(origin) = strand_journal::horizon(disk, store)? else {
+            return Ok((None, State::empty(), None));
+        };
+        match super::horizon::beginning(disk, store, origin) {
+            Ok((state, start)) => return Ok((Some(state.seq), state, Some(start))),
+            Err(Error::Journal(strand_journal::Error::Moved { .. })) => {}
+            Err(error) => return Err(error),
         }
     }
+}
+
+/// Reads the base state that stands for events that have moved away: the last position that it covers, `None` where every event is still there. Takes no
+/// lock; costs what loading a state file costs.
+///
+/// # Errors
+/// [`Error::Damage`] where it cannot be read; [`Error::Journal`].
+pub fn base_state(disk: &dyn Disk) -> Result<Option<Seq>, Error> {
+    first_state(disk).map(|(covered, ..)| covered)
+}
+
+/// Whether the store still begins at a place.
+pub(super) fn begins_at(disk: &dyn Disk, place: Option<Start>) -> Result<bool, Error> {
+    let store = strand_journal::StoreFile::read(disk)?.store;
+    Ok(strand_journal::horizon(disk, store)? == place)
 }
 
 /// A state to fold from: the newest good state file at or before a position, or where the store's events begin.
@@ -465,11 +488,7 @@ pub(super) fn base_for(
         }
         below = state.seq;
     }
-    Ok(super::horizon::beginning(
-        disk,
-        journal.store(),
-        reader.origin(),
-    )?)
+    super::horizon::beginning(disk, journal.store(), reader.origin())
 }
 
 fn io(action: &'static str, error: &std::io::Error) -> Error {
