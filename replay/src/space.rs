@@ -32,7 +32,7 @@ pub struct SpaceReport {
     pub ahead: u64,
     /// Events of segments that were given back.
     pub archives: u64,
-    /// Bytes of events, archived or not, in a day of recorded time.
+    /// Bytes of events, archived or not, in a day of the time that they are of.
     pub events_a_day: u64,
     /// By volume, clones among them.
     pub volumes: Vec<VolumeSpace>,
@@ -123,9 +123,28 @@ pub fn report(store: &Store, read: &[Fileset]) -> Result<SpaceReport, Error> {
     }
     let day = 24 * 3_600_000_000_000_u128;
     let events = u128::from(found.events + found.archives);
-    let a_day = events * day / u128::from(state.elapsed.max(1));
+    // Of the time before the events that are still there, nothing is left to count.
+    let before = match store.journal().reader().origin().number {
+        0 | 1 => 0,
+        _ => store.beginning().map_or(0, |(base, _)| base.elapsed),
+    };
+    let recorded = state.elapsed.saturating_sub(before).max(1);
+    let a_day = events * day / u128::from(recorded);
     found.events_a_day = u64::try_from(a_day).unwrap_or(u64::MAX);
     Ok(found)
+}
+
+/// What nothing but a checkpoint shows, and the history, in bytes: what its removal gives back when the history window has passed. Costs a walk of the
+/// live volumes and of what clones go back to.
+#[must_use]
+pub fn unique(state: &State, checkpoint: &Checkpoint) -> u64 {
+    let volumes = state.volumes.values();
+    let roots =
+        volumes.flat_map(|v| std::iter::once(&v.live).chain(v.origin.as_ref().map(|o| &o.root)));
+    let roots: Vec<Fileset> = roots.cloned().collect();
+    let nothing_young = BlockAddr(strand_journal::MAX_ADDRESS);
+    let elsewhere = Marks::of(&roots, nothing_young, &mut || true).unwrap_or_default();
+    checkpoint_space(state, checkpoint, &elsewhere).unique
 }
 
 /// The state where the oldest window begins, and the address from which on everything is younger. No state where the windows begin now.

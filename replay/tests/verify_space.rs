@@ -55,10 +55,42 @@ fn what_lies_before_the_horizon_is_read_too() {
     assert!(sound.ok(), "{:?}", sound.findings);
     assert_eq!(sound.proved_from, moved.before);
     assert!(sound.totals.older >= 8);
-    spoil(&f, lies(&f, v, file, 3).1);
+    let (birth, place) = lies(&f, v, file, 3);
+    spoil(&f, place);
     let report = report(&f.reopen());
     assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
-    assert_eq!(report.findings[0].check, "moved");
+    let found = &report.findings[0];
+    assert_eq!(found.check, "moved");
+    assert_eq!(found.file.as_deref(), Some("a"));
+    assert_eq!(
+        (found.volume.as_deref(), found.block),
+        (Some("pg"), Some(3))
+    );
+    assert_eq!(found.shown_by, ["pg"]);
+    let bad: Vec<u64> = report.bad_versions.iter().map(|bad| bad.addr).collect();
+    assert_eq!(bad, [birth], "no image that shows it is a target");
+}
+
+#[test]
+fn of_many_bad_blocks_before_the_horizon_all_are_noted_and_the_rest_is_counted() {
+    let f = Fixture::on(Arc::new(MemoryDisk::new()), 64 << 10);
+    let v = f.volume("pg");
+    let file = f.file(v, "a");
+    f.write(v, file, 0, 30, 1);
+    for fill in 2..60 {
+        f.write(v, file, 40, 4, fill);
+    }
+    f.store.sync().unwrap();
+    let now = f.store.state().boundary;
+    f.store.move_archives(now, None).unwrap();
+    for block in 0..30 {
+        spoil(&f, lies(&f, v, file, block).1);
+    }
+    let report = report(&f.reopen());
+    assert_eq!(report.findings.len(), 17, "{:?}", report.findings);
+    let counted = report.findings.iter().map(|f| f.blocks.max(1)).sum::<u64>();
+    assert_eq!(counted, 30);
+    assert_eq!(report.bad_versions.len(), 30);
 }
 
 #[test]
