@@ -314,6 +314,34 @@ fn archives_that_are_put_back_are_left_alone() {
 }
 
 #[test]
+fn what_moves_away_while_it_is_read_is_no_damage() {
+    for beside in [true, false] {
+        let (disk, _, place) = store();
+        let (journal, _) = reopen(&disk, Access::ReadWrite).unwrap();
+        for segment in sealed(&journal) {
+            journal.archive(segment).unwrap();
+            journal.release(segment).unwrap();
+        }
+        let shared: std::sync::Arc<dyn Disk> = std::sync::Arc::new(disk.clone());
+        let other = Journal::open_beside(shared, Some(place), &journal.durable(), &mut |_| Ok(()));
+        let other = other.unwrap();
+        let reader = if beside { &other } else { &journal }.reader();
+        assert_eq!(reader.origin().number, 1);
+        let mut frames = reader.frames(reader.origin());
+        frames.next().unwrap().unwrap();
+        let mut back = reader.frames_back();
+        back.next().unwrap().unwrap();
+        journal.move_archives_before(&place, None).unwrap();
+        let error = frames.find_map(Result::err).unwrap();
+        assert_eq!(error.kind(), Kind::Gone, "{error}");
+        assert!(error.to_string().contains(&place.number.to_string()));
+        let last = back.map(Result::unwrap).last().unwrap();
+        // What is left of a segment in its own file or archive may still be read.
+        assert!(last.first <= place.number);
+    }
+}
+
+#[test]
 fn nothing_waits_for_a_slow_copy() {
     let (disk, _, place) = store();
     let (journal, _) = reopen(&disk, Access::ReadWrite).unwrap();
