@@ -36,13 +36,20 @@ pub(crate) fn run(context: &mut Context, args: Mount) -> Outcome {
         return list(context);
     };
     let path = context.store_path()?.to_owned();
-    // The mount point is opened here, by the user who asks, and passed: the daemon opens no path.
-    let (at, point) = mount_point(dir)?;
+    // The mount point is opened here, by the user who asks, and passed: the daemon opens no path. What a daemon that died left mounted there is taken away by the
+    // next one, before it answers.
+    let found = mount_point(dir);
+    if !is_left_by_the_dead(dir)
+        && let Err(error) = found
+    {
+        return Err(error);
+    }
     let (daemon, started) = match Client::connect(&path)? {
         Some(daemon) => (daemon, false),
         None => (start(context, &path)?, true),
     };
-    let mounted = mount(context, &daemon, &args, text, &at, point);
+    let found = found.or_else(|_| mount_point(dir));
+    let mounted = found.and_then(|(at, point)| mount(context, &daemon, &args, text, &at, point));
     if mounted.is_err() && started {
         // A daemon that was started for this mount alone has nothing to do; the failure is what is told.
         if let Err(refusal) = daemon.stop(false) {
@@ -162,6 +169,12 @@ fn free_shadow(state: &State, volume: &Volume, checkpoint: &Checkpoint) -> Optio
 /// For reading, or for writing too.
 pub(super) fn read_write(read_only: bool) -> &'static str {
     if read_only { "read-only" } else { "read-write" }
+}
+
+/// Whether something is mounted there that nobody serves any more.
+fn is_left_by_the_dead(dir: &Path) -> bool {
+    let looked = std::fs::metadata(dir);
+    looked.is_err_and(|error| error.kind() == std::io::ErrorKind::NotConnected)
 }
 
 /// A directory to mount on, opened, and its path.

@@ -186,6 +186,33 @@ fn a_rollback_under_a_mount_needs_force_where_files_are_open() {
 }
 
 #[test]
+fn a_mount_takes_away_what_a_killed_daemon_left_there() {
+    let Some(m) = Mounts::new("a_mount_takes_away_what_a_killed_daemon_left_there") else {
+        return;
+    };
+    m.place.line("mount pg a").well();
+    fs::write(m.at("a").join("f"), b"kept\n").expect("written");
+    m.place.line("status").well(); // a reader makes it durable
+    let holder = fs::read_to_string(m.place.store().join("lock")).expect("it says who holds it");
+    let pid: i32 = holder
+        .split(' ')
+        .next()
+        .expect("a pid")
+        .parse()
+        .expect("a pid");
+    let pid = rustix::process::Pid::from_raw(pid).expect("a pid");
+    rustix::process::kill_process(pid, Signal::KILL).expect("ours");
+    let dead = || fs::read(m.at("a").join("f")).is_err();
+    wait_for("the daemon's end", dead);
+    m.place.line("mount pg a").well();
+    assert_eq!(
+        fs::read(m.at("a").join("f")).expect("mounted anew"),
+        b"kept\n"
+    );
+    m.place.line("umount a").well();
+}
+
+#[test]
 fn what_a_killed_daemon_left_mounted_is_taken_away() {
     let Some(m) = Mounts::new("what_a_killed_daemon_left_mounted_is_taken_away") else {
         return;

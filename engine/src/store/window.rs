@@ -241,13 +241,25 @@ impl Store {
             })
             .map(|(state, start)| {
                 let blocks = u64::from(self.journal.blocks_per_segment());
+                let young = BlockAddr(start.segment * blocks + u64::from(start.block));
                 Kept {
-                    young: BlockAddr(start.segment * blocks + u64::from(start.block)),
-                    elapsed: state.elapsed,
+                    young,
+                    elapsed: self.elapsed_of(&state, young),
                     state,
                 }
             })
             .collect()
+    }
+
+    /// When a state that a file has was the present, as [`Store::elapsed`] counts. Of those that this process wrote only the time in the events is known, which lags
+    /// behind where nothing happened for long: they count as no older than their events say, so that nothing goes before its time.
+    fn elapsed_of(&self, state: &State, young: BlockAddr) -> u64 {
+        if young <= self.opened.head {
+            return state.elapsed;
+        }
+        let in_events = self.lock().state.elapsed;
+        let age = in_events.saturating_sub(state.elapsed);
+        self.elapsed_at(in_events).saturating_sub(age)
     }
 
     /// The newest known state at or before the beginning of the oldest window. `None` where there is none: nothing is dead then.

@@ -4,13 +4,17 @@
 use super::Lockstep;
 use super::engine_side::Ran;
 use crate::history::Step;
-use crate::reference::VolumeNumber;
+use crate::reference::{Position, VolumeNumber};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use strand_engine::schedule::{Taken, is_scheduled_name, plan, scheduled_name};
 use strand_engine::{
     Actor, Checkpoint, CheckpointId, Clock, Command, Error, Event, GiveUp, Keep, Kind, ManualClock,
     Retention, Schedule, Seq, Source, Store, VolumeId,
 };
+
+/// How long everything can be viewed, in ns, where nothing else is set.
+const DAY: u64 = 24 * 3_600_000_000_000;
 
 /// Steps that may move the history windows on.
 pub(super) fn moves_history(step: &Step) -> bool {
@@ -21,6 +25,7 @@ pub(super) fn moves_history(step: &Step) -> bool {
             | Step::MoveWindowsOn
             | Step::MoveArchives(_)
             | Step::TrimArchives
+            | Step::RetentionSet { .. }
     )
 }
 
@@ -126,7 +131,68 @@ fn follow_schedule(store: &Store, clock: &ManualClock, volume: VolumeId) -> Resu
     Ok(())
 }
 
+/// Ages of history, by the clock that nobody sets.
+#[derive(Debug, Default)]
+pub(super) struct Windows {
+    /// When a position was remembered, in ns.
+    times: BTreeMap<Position, u64>,
+    /// What was set for a volume: age, bytes.
+    retentions: BTreeMap<VolumeNumber, (Option<u64>, Option<u64>)>,
+}
+
+impl Windows {
+    pub(super) fn remember(&mut self, position: Position, now: u64) {
+        self.times.entry(position).or_insert(now);
+    }
+
+    /// Whether a position of that time may lie behind a volume's window. Of bytes the reference knows nothing.
+    fn may_go(&self, volume: VolumeNumber, then: u64, now: u64) -> bool {
+        match self.retentions.get(&volume) {
+            Some((_, Some(_))) => true,
+            Some((Some(age), None)) => now - then > *age,
+            Some((None, None)) | None => now - then > DAY,
+        }
+    }
+}
+
 impl Lockstep {
+    /// What of history goes with a step is the engine's affair, what goes with it is the reference's too. Nothing goes by itself that any volume's retention
+    /// still reaches, nor anything at all with archives that are trimmed.
+    pub(super) fn follow_history(&mut self, before: Seq, step: &Step) -> Result<(), String> {
+        if let Step::RetentionSet { volume, age, bytes } = step {
+            self.windows.retentions.insert(*volume, (*age, *bytes));
+        }
+        let now = self.clock.monotonic();
+        let by_itself = matches!(step, Step::MoveWindowsOn | Step::Reclaim { now: false, .. });
+        for (_, event) in self.events_after(before)? {
+            let Event::HistoryReleased { before: first, .. } = event else {
+                continue;
+            };
+            for (position, then) in self.windows.times.range(..first) {
+                let reference = &self.reference;
+                let shown = |v: &VolumeNumber| {
+                    reference.volumes.contains_key(v) && reference.viewable_from(*v) <= *position
+                };
+                let trees = reference.history.get(position);
+                if self.tight || !trees.is_some_and(|trees| trees.keys().any(shown)) {
+                    continue;
+                }
+                let mut volumes = reference.volumes.keys();
+                let holder = volumes.find(|v| match by_itself {
+                    true => !self.windows.may_go(**v, *then, now),
+                    false => matches!(step, Step::TrimArchives),
+                });
+                if let Some(holder) = holder {
+                    return Err(format!(
+                        "history before {first} went, and volume {holder} reaches back to {position}"
+                    ));
+                }
+            }
+            self.reference.release_history(first);
+        }
+        Ok(())
+    }
+
     /// What a schedule took and let go, in order: only what it had taken of this volume itself, what may go, and never the newest.
     pub(super) fn follow_schedule(
         &mut self,

@@ -49,6 +49,7 @@ pub struct Lockstep {
     pub gave_way: u64,
     /// Checkpoints that a schedule let go.
     pub thinned: u64,
+    windows: life::Windows,
 }
 
 /// A view that somebody reads, as both have it.
@@ -193,6 +194,7 @@ impl Lockstep {
             tight: capacity.is_some(),
             gave_way: 0,
             thinned: 0,
+            windows: life::Windows::default(),
         };
         lockstep.reopen(true, false)?;
         Ok(lockstep)
@@ -247,6 +249,8 @@ impl Lockstep {
         }
         self.uncounted(false);
         let state = self.store().state();
+        self.windows
+            .remember(state.boundary, self.clock.monotonic());
         let (images, seq) = (state.next_checkpoint, state.seq);
         drop(state);
         let theirs = self.engine().run(step);
@@ -274,7 +278,7 @@ impl Lockstep {
             _ => {}
         }
         if life::moves_history(step) {
-            self.follow_history(seq)?;
+            self.follow_history(seq, step)?;
         }
         self.number_changes()?;
         match (ours, theirs) {
@@ -331,16 +335,6 @@ impl Lockstep {
         Ok(found)
     }
 
-    /// How much of history goes is the engine's affair; what goes with it is the reference's too.
-    fn follow_history(&mut self, before: Seq) -> Result<(), String> {
-        for (_, event) in self.events_after(before)? {
-            if let Event::HistoryReleased { before: first, .. } = event {
-                self.reference.release_history(first);
-            }
-        }
-        Ok(())
-    }
-
     /// What a full store gave up for a step: history, and checkpoints in the order of the reference, but none for an administrative step.
     fn follow_room(&mut self, before: Seq, step: &Step) -> Result<(), String> {
         let events = self.events_after(before)?;
@@ -350,6 +344,11 @@ impl Lockstep {
                     self.reference.release_history(*first);
                 }
                 Event::CheckpointGivenUp { checkpoint, cause } if *cause == GiveUp::Capacity => {
+                    if let Some(volume) = self.reference.viewable_before(before) {
+                        return Err(format!(
+                            "checkpoint {checkpoint} gave way at {seq}, and volume {volume} still had history"
+                        ));
+                    }
                     let next = self.reference.next_to_give_way();
                     if is_administrative(step) || next != Some(checkpoint.0) {
                         return Err(format!(

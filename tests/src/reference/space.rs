@@ -172,6 +172,14 @@ impl Reference {
         }
     }
 
+    /// A volume that can be viewed at a position before one.
+    #[must_use]
+    pub fn viewable_before(&self, position: Position) -> Option<VolumeNumber> {
+        let mut volumes = self.volumes.iter();
+        let found = volumes.find(|(_, v)| v.history < position);
+        found.map(|(number, _)| *number)
+    }
+
     /// The first position at which a volume can still be viewed, as far as it was ever set.
     #[must_use]
     pub fn viewable_from(&self, volume: VolumeNumber) -> Position {

@@ -351,3 +351,27 @@ fn a_clock_that_jumps_a_year_ahead_and_back_takes_nothing() {
     assert_eq!(kind_of(gone), Kind::OutOfRange);
     small.verify();
 }
+
+/// Nights in which nothing happens: the events count an hour of each, and what was written this morning is no older for the rest.
+#[test]
+fn what_was_written_after_idle_nights_can_be_viewed() {
+    let (small, volume, file) = town(None, 20);
+    for night in 0..5 {
+        small.clock.advance(8 * HOUR);
+        small.write(volume, file, night, 1, 100 + night);
+    }
+    let this_morning = small.store.state().boundary;
+    let expected = small.contents(&small.live(volume));
+    for turn in 0..20 {
+        small.write(volume, file, turn, 1, 200 + turn);
+        small.store.write_state_file().unwrap();
+    }
+    small.store.move_windows_on().unwrap();
+    reclaim(&small, false);
+    let view = small
+        .store
+        .view(Source::Position(volume, this_morning))
+        .unwrap();
+    assert!(contents(&small.store, &view) == expected);
+    small.verify();
+}
