@@ -1,5 +1,5 @@
-//! Requests in, replies out. No request waits here for a disk to flush or for another request: such replies move to the committer, or to
-//! a thread of their own.
+//! Requests in, replies out. No request waits here for another one, nor for a flush, but for the one that leads a short flush: such replies move to
+//! the committer, or to a thread of their own.
 
 use super::answers::{self, Requests, attributes, empty, entry, xattr};
 use super::convert::{file_attr, kind, nanos, nothing};

@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use strand_engine::{Kind, Refusal};
 
-/// Threads that serve one mount. None ever waits for a disk to flush, so a few are enough.
+/// Threads that serve one mount. None waits for a flush, but for one at a time that leads a short one, so a few are enough.
 const THREADS: usize = 4;
 const DEVICE: &str = "/dev/fuse";
 /// The program by which users other than root mount and unmount.
