@@ -270,6 +270,12 @@ impl Segments {
         self.start();
     }
 
+    /// A segment was given back: what could not be made for want of room may be made now, before somebody waits for it.
+    pub(crate) fn room_again(&self) {
+        drop(self.ahead.orders());
+        self.ahead.ordered.notify_one();
+    }
+
     /// Starts the thread, where it does not run yet.
     fn start(self: &Arc<Self>) {
         let mut thread = self.thread();

@@ -10,6 +10,8 @@ pub struct Space {
     /// Blocks that may still be placed before a refusal, headers included: the rest of this segment, segments ready, and
     /// what capacity and disk allow, less the reserve.
     pub free_blocks: u64,
+    /// As [`Space::free_blocks`], with what is left of the reserve.
+    pub blocks_with_reserve: u64,
     /// Bytes of the segments entered so far whose files are there, up to the head.
     pub used_bytes: u64,
     /// The store's capacity, if it has one.
@@ -85,11 +87,11 @@ impl Journal {
             0
         };
         let (archived_segments, archive_bytes) = self.core.segments.shelf.totals();
-        let growth = ready
-            .saturating_add(growth)
-            .saturating_sub(self.core.segments.reserve());
+        let growth = ready.saturating_add(growth);
+        let with = |segments: u64| rest.saturating_add(segments.saturating_mul(blocks));
         Space {
-            free_blocks: rest.saturating_add(growth.saturating_mul(blocks)),
+            free_blocks: with(growth.saturating_sub(self.core.segments.reserve())),
+            blocks_with_reserve: with(growth),
             used_bytes: before * layout.segment_size + u64::from(block) * BLOCK_SIZE as u64,
             capacity: self.core.segments.capacity(),
             segments: numbers.len() as u64,

@@ -205,7 +205,8 @@ impl Segments {
         (state.reserve, state.besides) = (segments, besides);
     }
 
-    /// Removes a segment's file, whose frames are read from its archive from now on. What holds the file open reads on.
+    /// Removes a segment's file, whose frames are read from its archive from now on. What holds the file open reads on. The removal is durable with the
+    /// directory's next flush ([`Segments::sync_segments`]).
     pub(crate) fn give_back(&self, segment: u64) -> Result<(), Error> {
         self.shelf.left_alone(segment);
         let path = path(segment);
@@ -217,7 +218,8 @@ impl Segments {
         }
         self.open_files().remove(&segment);
         self.state().present.remove(&segment);
-        self.sync_segments()
+        self.room_again();
+        Ok(())
     }
 
     /// Makes the names of the directory durable.

@@ -2,12 +2,13 @@
 //! when nobody wants its events here any more. Nothing here holds a lock that a writer waits for while the disk works.
 
 use std::io;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::file::{Builder, path};
 use super::{ArchiveError, horizon};
 use crate::BLOCK_SIZE;
 use crate::address::{ChainHash, Start};
+use crate::disk::{DiskFile, temporary_of};
 use crate::error::Error;
 use crate::frame::FrameError;
 use crate::journal::Journal;
@@ -16,12 +17,20 @@ use crate::segments::no_space;
 use crate::walk::read_frame;
 
 /// What an archive holds.
-#[derive(Copy, Clone, Eq, PartialEq, Debug)]
+#[derive(Copy, Clone, Eq, PartialEq, Debug, Default)]
 pub struct Archived {
     /// Bytes of the archive.
     pub bytes: u64,
     /// Records in it.
     pub events: u64,
+}
+
+/// An archive on its way.
+enum Begun {
+    /// It was there already, or need not be.
+    There(Archived),
+    /// It is written, and neither flushed nor named.
+    Written(Archived, Arc<dyn DiskFile>),
 }
 
 /// Archives that moved away.
@@ -49,46 +58,90 @@ impl Journal {
     /// [`Error::Misuse`] for a segment that is not sealed; [`Error::Damaged`] where its frames cannot be read;
     /// [`Error::NoSpace`], [`Error::Io`]: nothing was changed. [`Error::ReadOnly`], [`Error::Poisoned`].
     pub fn archive(&self, segment: u64) -> Result<Archived, Error> {
-        let _alone = self.upkeep()?;
-        if self.is_before_horizon(segment) {
-            return Ok(Archived {
-                bytes: 0,
-                events: 0,
-            });
-        }
-        self.archive_sealed(segment)
+        let archived = self.archive_all(&[segment])?.pop();
+        archived.unwrap_or(Ok(Archived::default()))
     }
 
-    fn archive_sealed(&self, segment: u64) -> Result<Archived, Error> {
+    /// As [`Journal::archive`], for several segments, with one flush of the directory for all. What stands in the way of one segment
+    /// is told of it alone, in the order of the segments.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`], [`Error::Poisoned`]; [`Error::Io`] where the directory cannot be flushed: archives may be there, and
+    /// none of them is durable.
+    pub fn archive_all(&self, segments: &[u64]) -> Result<Vec<Result<Archived, Error>>, Error> {
+        let _alone = self.upkeep()?;
+        // All are written before the first is flushed: that flush then takes what the file system has to say of all of them.
+        let begun: Vec<_> = segments.iter().map(|&s| self.begin_archive(s)).collect();
+        let mut named = false;
+        let mut archived = Vec::with_capacity(segments.len());
+        for (&segment, begun) in segments.iter().zip(begun) {
+            archived.push(match begun {
+                Ok(Begun::There(archived)) => Ok((archived, false)),
+                Ok(Begun::Written(archived, file)) => {
+                    let path = path(segment);
+                    let done = file.sync_data();
+                    drop(file);
+                    let done = done.and_then(|()| self.disk().rename(&temporary_of(&path), &path));
+                    named |= done.is_ok();
+                    match done {
+                        Ok(()) => Ok((archived, true)),
+                        Err(error) => Err(self.no_archive(&path, error)),
+                    }
+                }
+                Err(error) => Err(error),
+            });
+        }
+        let own = &self.core.segments;
+        if named {
+            own.sync_segments()?;
+        }
+        let known = segments.iter().zip(archived).map(|(&segment, archived)| {
+            archived.map(|(archived, new)| {
+                if new {
+                    own.shelf.added(segment, archived.bytes);
+                }
+                archived
+            })
+        });
+        Ok(known.collect())
+    }
+
+    /// Writes an archive under a name that does not count yet, where there is no good one.
+    fn begin_archive(&self, segment: u64) -> Result<Begun, Error> {
+        if self.is_before_horizon(segment) {
+            return Ok(Begun::There(Archived::default()));
+        }
         let after = self.chain_after(segment)?;
         let segments = &self.core.segments;
         // One that is there and not known may have a name that is not durable: its flush failed.
         if segments.shelf.has(segment)
             && let Ok(archived) = self.check_archive(segment, after)?
         {
-            return Ok(archived);
+            return Ok(Begun::There(archived));
         }
         if !segments.in_file(segment) {
             return Err(Error::Gone { segment });
         }
         let (bytes, events) = self.build_archive(segment, after)?;
         let path = path(segment);
-        self.disk().write_small(&path, &bytes).map_err(|error| {
-            // What is left of it would be overwritten by the next try; a full disk wants it back now.
-            match self.disk().remove(&format!("{path}.tmp")) {
-                Err(second) if second.kind() != io::ErrorKind::NotFound => {
-                    tracing::debug!(%second, "cannot remove the unfinished {path}");
-                }
-                _ => {}
-            }
-            no_space("write", &path, 1, error)
-        })?;
+        let file = self.disk().prepare_small(&path, &bytes);
+        let file = file.map_err(|error| self.no_archive(&path, error))?;
         let archived = Archived {
             bytes: bytes.len() as u64,
             events,
         };
-        segments.shelf.added(segment, archived.bytes);
-        Ok(archived)
+        Ok(Begun::Written(archived, file))
+    }
+
+    /// An archive cannot be written: what is left of it would be overwritten by the next try, and a full disk wants it back now.
+    fn no_archive(&self, path: &str, error: io::Error) -> Error {
+        match self.disk().remove(&temporary_of(path)) {
+            Err(second) if second.kind() != io::ErrorKind::NotFound => {
+                tracing::debug!(%second, "cannot remove the unfinished {path}");
+            }
+            _ => {}
+        }
+        no_space("write", path, 1, error)
     }
 
     /// The bytes of a segment's archive, and how many records it holds.
@@ -120,7 +173,25 @@ impl Journal {
     /// [`Error::Misuse`] for a segment that is not sealed, or has no archive; [`Error::Damaged`] where the archive is not good:
     /// the segment stays. [`Error::ReadOnly`], [`Error::Poisoned`], [`Error::Io`].
     pub fn release(&self, segment: u64) -> Result<u64, Error> {
+        Ok(self.release_all(&[segment])?.iter().sum())
+    }
+
+    /// As [`Journal::release`], for several segments, with one flush of the directory for all. Gives the bytes that each one freed.
+    ///
+    /// # Errors
+    /// As for [`Journal::release`]: those before the one that failed are gone, it and those behind it stay.
+    pub fn release_all(&self, segments: &[u64]) -> Result<Vec<u64>, Error> {
         let _alone = self.upkeep()?;
+        let freed: Result<Vec<u64>, Error> =
+            segments.iter().map(|&s| self.remove_file_of(s)).collect();
+        // Also where none was there: a crash may have come between the removal and its flush.
+        let flushed = self.core.segments.sync_segments();
+        let freed = freed?;
+        flushed?;
+        Ok(freed)
+    }
+
+    fn remove_file_of(&self, segment: u64) -> Result<u64, Error> {
         let segments = &self.core.segments;
         if !self.is_before_horizon(segment) {
             let after = self.chain_after(segment)?;
@@ -131,8 +202,6 @@ impl Journal {
                 .map_err(|reason| damaged(segment, 0, FrameError::Archive(reason)))?;
         }
         if !segments.in_file(segment) {
-            // A crash may have come between the removal and its flush.
-            segments.sync_segments()?;
             return Ok(0);
         }
         segments.give_back(segment)?;

@@ -154,18 +154,32 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// What the file system says; the old file is then still there.
     fn write_small(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
-        let temporary = format!("{path}.tmp");
+        let temporary = temporary_of(path);
+        self.prepare_small(path, bytes)?.sync_data()?;
+        self.rename(&temporary, path)?;
+        self.sync_dir(path.rsplit_once('/').map_or("", |(dir, _)| dir))
+    }
+
+    /// The first step of [`Disk::write_small`], for those who write many small files and flush them together: the temporary file
+    /// ([`temporary_of`]), written and not flushed.
+    ///
+    /// # Errors
+    /// What the file system says; what is left of the temporary file is overwritten by the next try.
+    fn prepare_small(&self, path: &str, bytes: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
+        let temporary = temporary_of(path);
         match self.remove(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let file = self.create(&temporary, bytes.len() as u64)?;
         file.write_at(&[IoSlice::new(bytes)], 0)?;
-        file.sync_data()?;
-        drop(file);
-        self.rename(&temporary, path)?;
-        self.sync_dir(path.rsplit_once('/').map_or("", |(dir, _)| dir))
+        Ok(file)
     }
+}
+
+/// The name that a small file has until it is whole.
+pub fn temporary_of(path: &str) -> String {
+    format!("{path}.tmp")
 }
 
 /// An open file.
