@@ -25,9 +25,10 @@ use strand_journal::{Access, Block, Crcs, Record, Ticket};
 const CLOCK_TOLERANCE_NS: u64 = 1_000_000_000;
 /// Refused administrative commands of one kind are recorded at most once in this time; the event counts them.
 const REFUSAL_INTERVAL_NS: u64 = 60_000_000_000;
-/// How many blocks may be placed before the free space is asked for again. Headers and segment ends may double what that takes, so
-/// below four times as much it is asked for every time.
+/// So many blocks may be placed before the free space is asked for again, …
 const ROOM_REFRESH_BLOCKS: u64 = 4096;
+/// … and no more than this share of what there was. Headers and segment ends may double what that takes: near the reserve it is asked for every time.
+const ROOM_REFRESH_SHARE: u64 = 8;
 
 impl Store {
     pub(super) fn execute(
@@ -85,7 +86,8 @@ impl Store {
         let command = fitting::fitted(command, &self.journal);
         let needed = payload.len() as u64 + 8;
         let low = 4 * ROOM_REFRESH_BLOCKS + needed + 2 * self.reserve_blocks;
-        if inner.room.placed + needed > ROOM_REFRESH_BLOCKS || inner.room.blocks < low {
+        let most = ROOM_REFRESH_BLOCKS.min(inner.room.blocks / ROOM_REFRESH_SHARE);
+        if inner.room.placed + needed > most || inner.room.blocks < 4 * self.reserve_blocks {
             inner.room = Room {
                 blocks: self.usable_blocks(),
                 placed: 0,

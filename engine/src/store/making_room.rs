@@ -17,8 +17,8 @@ use strand_journal::{Access, Error as JournalError};
 const TRIES: usize = 4;
 /// History is given up in so many steps at most, each with a mark of its own.
 const STEPS: usize = 4;
-/// Space runs low below two segments and this share of the capacity, …
-const LOW_SHARE: u64 = 20;
+/// Space runs low below two segments and this share of the capacity: what is kept free of a full store costs copies of what lives, …
+const LOW_SHARE: u64 = 64;
 /// … and what is nearly all dead goes anyway whenever the journal has grown by this share of the store, …
 const GROWN_SHARE: u64 = 4;
 /// … and by so many segments at least.
@@ -248,6 +248,11 @@ impl Store {
             .capacity
             .unwrap_or_else(|| self.journal.space().segments.saturating_mul(segment));
         2 * segment + all / LOW_SHARE
+    }
+
+    /// Whether writers would wait for room soon.
+    pub(super) fn is_very_low(&self) -> bool {
+        self.usable_blocks().saturating_mul(BLOCK) <= self.low_water() / 2
     }
 
     /// What is to be done now and then in a store that stays open, on a thread that nobody waits for: states kept on the way, archives let go of that

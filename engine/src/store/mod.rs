@@ -81,7 +81,7 @@ pub struct Store {
     window: window::Window,
     jobs: Jobs,
     /// Held by whoever moves versions.
-    moving: Mutex<()>,
+    moving: Mutex<reclaim::Known>,
     /// Archives that are moved away.
     leaving: horizon::Leaving,
     /// Elapsed time by the events, and by the monotonic clock, and the journal's end, when the store was opened.

@@ -1,5 +1,6 @@
 //! Where versions lie now, for those who read: looked at without the store's lock, and for next to nothing where nothing was ever moved.
 
+use crate::marks::Marks;
 use crate::refusal::{Kind, Refusal};
 use crate::space::Places;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +48,14 @@ impl Seen {
         match &self.0 {
             None => Some(birth),
             Some(places) => places.find(birth),
+        }
+    }
+
+    /// How many living versions lie at addresses from `first` up to `end` (exclusive), as [`Marks::living`].
+    pub(super) fn living(&self, marks: &Marks, first: u64, end: u64) -> u64 {
+        match &self.0 {
+            None => marks.living(&Places::default(), first, end),
+            Some(places) => marks.living(places, first, end),
         }
     }
 

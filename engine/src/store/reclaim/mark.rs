@@ -7,21 +7,22 @@ use crate::space::Places;
 use crate::store::Store;
 use strand_journal::BlockAddr;
 
-/// What was alive when the roots were frozen; what was not then never will be.
+/// What was alive when the roots were frozen; what was not then never will be. So it stays good while the store goes on, only finds less dead than there is.
+#[derive(Debug)]
 pub(super) struct Marked {
     pub(super) marks: Marks,
-    /// Where versions lay then.
-    places: Places,
+    /// The journal's end then.
+    pub(super) head: BlockAddr,
 }
 
 impl Marked {
     /// How many living blocks lie in a segment. `None` where the segment is not to be touched: it holds what is young, or its space was given back.
-    pub(super) fn living_in(&self, segment: u64, blocks: u64) -> Option<u64> {
+    pub(super) fn living_in(&self, places: &Places, segment: u64, blocks: u64) -> Option<u64> {
         let (first, end) = (segment * blocks, (segment + 1) * blocks);
-        if end > self.marks.young().0 || self.places.is_reclaimed(first) {
+        if end > self.marks.young().0 || places.is_reclaimed(first) {
             return None;
         }
-        Some(self.marks.living(&self.places, first, end))
+        Some(self.marks.living(places, first, end))
     }
 }
 
@@ -54,9 +55,6 @@ impl Store {
         let marks = Marks::of(&roots, BlockAddr(young.0.min(head.0)), &mut || {
             !job.is_cancelled()
         });
-        Ok(marks.map(|marks| Marked {
-            marks,
-            places: state.places,
-        }))
+        Ok(marks.map(|marks| Marked { marks, head }))
     }
 }

@@ -4,8 +4,10 @@
 //! made again: its events are archived; what is alive in it is copied to the head ([`Event::Relocated`](crate::Event::Relocated)); an event says that the
 //! space is given back; the file goes. Whoever has the file open reads on; whoever finds it gone looks again where the version lies now.
 //!
-//! `mark` freezes the roots and finds out what is alive, `sweep` empties segments. Here is the order in which they go, and when it is enough.
+//! `mark` freezes the roots and finds out what is alive, `known` is what that tells of the segments, `sweep` empties them. Here is the order in which they go,
+//! and when it is enough.
 
+mod known;
 mod mark;
 mod sweep;
 
@@ -16,18 +18,21 @@ use crate::error::Error;
 use crate::event::{Actor, MAX_RECLAIMED, MAX_RELOCATED};
 use crate::ids::Seq;
 use crate::jobs::{Job, JobKind};
-use mark::Marked;
+pub(super) use known::Known;
+use known::{Candidate, Found};
 use serde::{Deserialize, Serialize};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 use strand_journal::{Access, Error as JournalError, SegmentState};
-use sweep::Emptied;
 pub(super) use sweep::runs_of;
+use sweep::{Emptied, Sweep};
 
 /// So many segments are emptied together at most, …
 const MOST_TOGETHER: usize = 32;
 /// … and so many blocks are copied (16 MiB), where there is room for that, or half a segment: space comes back soon where there is little.
 const COPIED_TOGETHER: u64 = 4096;
+/// What was marked serves until the journal has grown by this share of the store: by then a few per cent more are dead.
+const GOOD_FOR: u64 = 32;
 
 /// What to give back.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +56,21 @@ pub struct LeftAlone {
     pub why: String,
 }
 
+/// How a sweep over what was found ended.
+#[derive(Copy, Clone, Eq, PartialEq)]
+enum Swept {
+    /// Enough is free.
+    Enough,
+    /// Everything that was worth it is gone.
+    All,
+    /// By now others are deader.
+    Old,
+    /// There was no room for copies, or the job was told to end.
+    Ended,
+    /// Somebody else is in a hurry.
+    Interrupted,
+}
+
 /// What was given back.
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Reclaimed {
@@ -68,14 +88,6 @@ pub struct Reclaimed {
     pub scattered: u64,
     /// It was told to end before it was done.
     pub cancelled: bool,
-}
-
-/// A segment that may go.
-#[derive(Copy, Clone, Debug)]
-struct Candidate {
-    number: u64,
-    /// How many living blocks it has.
-    living: u64,
 }
 
 impl Store {
@@ -115,44 +127,96 @@ impl Store {
             }
             .into());
         }
-        let _alone = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
         let mut done = Reclaimed::default();
         self.settle()?;
         done.history = match options.now {
             true => self.release_all_history()?,
             false => self.move_windows_on()?,
         };
+        let mut before = match options.free {
+            Some(_) => known.take().filter(|found| self.is_good(found)),
+            None => None,
+        };
         if self.is_enough(options) {
+            *known = before.map_or_else(Known::default, Known::of);
             return Ok(done);
         }
-        let Some(marked) = self.mark(job)? else {
-            done.cancelled = job.is_cancelled();
-            return Ok(done);
-        };
-        let candidates = self.candidates_of(&marked, options, &mut done.scattered);
-        job.set_total(candidates.len() as u64 * self.segment_bytes());
-        let mut sweep = sweep::Sweep::new(self, &marked, job, Pace::new(options.rate));
-        let mut rest = candidates.as_slice();
-        while !rest.is_empty() && !self.is_enough(options) {
-            let (batch, left) = rest.split_at(self.together(rest));
-            rest = left;
-            let emptied = sweep.empty(batch)?;
-            done.bytes_copied = sweep.copied;
-            done.left_alone.append(&mut sweep.left_alone);
-            self.give_back(&emptied, &mut done, job)?;
-            if let Some(full) = sweep.full.take() {
-                return ended_early(full, done);
-            }
-            if job.is_cancelled() {
-                done.cancelled = true;
+        let pace = Pace::new(options.rate);
+        let mut sweep = Sweep::new(self, job, pace);
+        loop {
+            let again = before.take();
+            let is_new = again.is_none();
+            let found = match again {
+                Some(found) => Some(found),
+                None => self.find(job)?,
+            };
+            let Some(mut found) = found else {
+                done.cancelled = job.is_cancelled();
                 break;
+            };
+            let most = self.most_living(options, (!is_new).then_some(&found));
+            done.scattered = self.scattered(&found, most);
+            job.set_total(found.worth(most) as u64 * self.segment_bytes());
+            let swept = self.sweep(&mut found, most, options, urgent, &mut sweep, &mut done)?;
+            if matches!(swept, Swept::Enough | Swept::Interrupted) {
+                *known = Known::of(found);
             }
-            if !urgent && self.upkeep.is_urgent() {
-                break; // somebody waits for room, and goes about it faster
+            // What was found before may be out of date: what is dead by now is found anew.
+            match swept {
+                Swept::Old => {}
+                Swept::All if !is_new => {}
+                _ => break,
             }
         }
         done.bytes_freed = done.bytes_freed.saturating_sub(done.bytes_copied);
         Ok(done)
+    }
+
+    /// Empties the deadest segments and gives them back.
+    fn sweep(
+        &self,
+        found: &mut Found,
+        most: u64,
+        options: &ReclaimOptions,
+        urgent: bool,
+        sweep: &mut Sweep<'_>,
+        done: &mut Reclaimed,
+    ) -> Result<Swept, Error> {
+        loop {
+            if self.is_enough(options) {
+                return Ok(Swept::Enough);
+            }
+            if !urgent && self.upkeep.is_urgent() {
+                return Ok(Swept::Interrupted); // somebody waits for room, and goes about it faster
+            }
+            let worth = found.next(most);
+            if worth.is_empty() {
+                return Ok(Swept::All);
+            }
+            let batch = worth[..self.together(worth, urgent)].to_vec();
+            found.taken(batch.len());
+            let emptied = sweep.empty(&batch, &found.marked.marks)?;
+            done.bytes_copied = sweep.copied;
+            done.left_alone.append(&mut sweep.left_alone);
+            self.give_back(&emptied, done, sweep.job)?;
+            if let Some(full) = sweep.full.take() {
+                // What was given back until there was no room for more is not nothing.
+                if done.segments == 0 {
+                    return Err(full);
+                }
+                tracing::warn!(error = %full, "no room to give back more");
+                return Ok(Swept::Ended);
+            }
+            if sweep.job.is_cancelled() {
+                done.cancelled = true;
+                return Ok(Swept::Ended);
+            }
+            // Whoever wants all that is dead gets what was so when he came.
+            if options.free.is_some() && !self.is_good(found) {
+                return Ok(Swept::Old);
+            }
+        }
     }
 
     fn is_enough(&self, options: &ReclaimOptions) -> bool {
@@ -164,50 +228,78 @@ impl Store {
         u64::from(self.journal.blocks_per_segment()) * BLOCK
     }
 
-    /// The segments that are worth it, deadest first; `scattered` grows by what the others would give back.
-    fn candidates_of(
-        &self,
-        marked: &Marked,
-        options: &ReclaimOptions,
-        scattered: &mut u64,
-    ) -> Vec<Candidate> {
+    /// Marks what is alive, and says what that tells of the segments. `None` as [`Store::mark`].
+    fn find(&self, job: &Job) -> Result<Option<Found>, Error> {
+        let begun = Instant::now();
+        let Some(marked) = self.mark(job)? else {
+            return Ok(None);
+        };
+        let marking = begun.elapsed();
+        let blocks = u64::from(self.journal.blocks_per_segment());
+        let places = self.lock().state.places.clone();
+        let sealed = self.journal.segments().into_iter();
+        let sealed = sealed.filter(|s| s.state == SegmentState::Sealed);
+        let candidates = sealed.filter_map(|segment| {
+            Some(Candidate {
+                number: segment.number,
+                living: marked.living_in(&places, segment.number, blocks)?,
+            })
+        });
+        let found = Found::new(candidates.collect(), marked);
+        tracing::debug!(?marking, counting = ?(begun.elapsed() - marking), "what is alive is marked");
+        Ok(Some(found))
+    }
+
+    /// Most living blocks of a segment that is worth it; of those found before, none that are much fuller than the deadest was.
+    fn most_living(&self, options: &ReclaimOptions, before: Option<&Found>) -> u64 {
         let blocks = u64::from(self.journal.blocks_per_segment());
         let most = options.most_live.unwrap_or(match options {
             ReclaimOptions { now: true, .. } => 90,
             ReclaimOptions { free: Some(_), .. } => 90,
             _ => 50,
         });
-        let most = blocks * u64::from(most.min(100)) / 100;
-        let sealed = self.journal.segments().into_iter();
-        let sealed = sealed.filter(|s| s.state == SegmentState::Sealed);
-        let mut candidates: Vec<Candidate> = sealed
-            .filter_map(|segment| {
-                let living = marked.living_in(segment.number, blocks)?;
-                let copied = self.copied_blocks(living);
-                if copied > most {
-                    *scattered += blocks.saturating_sub(copied) * BLOCK;
-                    return None;
-                }
-                Some(Candidate {
-                    number: segment.number,
-                    living,
-                })
-            })
-            .collect();
-        candidates.sort_by_key(|c| (c.living, c.number));
-        candidates
+        let copied = blocks * u64::from(most.min(100)) / 100;
+        let group = self.write_blocks.min(MAX_RELOCATED);
+        // As many as take no more than that with their headers.
+        let mut fitting = (0..=copied).rev();
+        let living = fitting.find(|living| copied_blocks(*living, group) <= copied);
+        let living = living.unwrap_or(0);
+        match before {
+            Some(found) => living.min(found.least + blocks / 8),
+            None => living,
+        }
     }
 
-    /// Blocks that the copies of so many living ones take, with their headers.
-    fn copied_blocks(&self, living: u64) -> u64 {
+    /// Bytes that segments with more living blocks than these would give back.
+    fn scattered(&self, found: &Found, most: u64) -> u64 {
+        let blocks = u64::from(self.journal.blocks_per_segment());
         let group = self.write_blocks.min(MAX_RELOCATED);
-        living + living.div_ceil(group) * (1 + group / 128)
+        let dead = found.beyond(most);
+        let dead = dead.map(|c| blocks.saturating_sub(copied_blocks(c.living, group)));
+        dead.sum::<u64>() * BLOCK
+    }
+
+    /// Whether what was found of the segments before is good enough still: the journal has not grown much since.
+    fn is_good(&self, found: &Found) -> bool {
+        let grown = self
+            .journal
+            .head()
+            .next_addr
+            .0
+            .saturating_sub(found.marked.head.0);
+        let blocks = self.journal.space().segments * u64::from(self.journal.blocks_per_segment());
+        grown <= blocks / GOOD_FOR
     }
 
     /// How many of the next segments are emptied together.
-    fn together(&self, next: &[Candidate]) -> usize {
-        // Small segments are not filled by few, and many together need fewer flushes.
-        let room = self.journal.space().free_blocks / 4;
+    fn together(&self, next: &[Candidate], urgent: bool) -> usize {
+        // Small segments are not filled by few, and many together need fewer flushes. Half of what is left stays: for those who write meanwhile, and to record
+        // that space is given back.
+        let space = self.journal.space();
+        let room = match urgent {
+            true => space.blocks_with_reserve / 2,
+            false => space.free_blocks / 2,
+        };
         let half = u64::from(self.journal.blocks_per_segment()) / 2;
         let most = half.max(room.min(COPIED_TOGETHER));
         let mut living = 0;
@@ -234,8 +326,9 @@ impl Store {
         };
         let recorded = self.submit(&Actor::program(), command)?;
         self.commit(recorded.ticket)?;
-        for segment in emptied {
-            let freed = self.journal.release(segment.segment)?;
+        let numbers: Vec<u64> = emptied.iter().map(|e| e.segment).collect();
+        let freed = self.journal.release_all(&numbers)?;
+        for (segment, freed) in emptied.iter().zip(freed) {
             done.segments += 1;
             done.bytes_freed += freed.saturating_sub(segment.archive_bytes);
             job.add_done(self.segment_bytes());
@@ -268,14 +361,9 @@ impl Store {
     }
 }
 
-/// What was given back until there was no room for more is not nothing.
-fn ended_early(full: Error, mut done: Reclaimed) -> Result<Reclaimed, Error> {
-    if done.segments == 0 {
-        return Err(full);
-    }
-    tracing::warn!(error = %full, "no room to give back more");
-    done.bytes_freed = done.bytes_freed.saturating_sub(done.bytes_copied);
-    Ok(done)
+/// Blocks that the copies of so many living ones take, with the headers of frames of so many.
+fn copied_blocks(living: u64, group: u64) -> u64 {
+    living + living.div_ceil(group) * (1 + group / 128)
 }
 
 /// How fast copies are made.

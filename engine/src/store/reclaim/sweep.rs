@@ -1,13 +1,13 @@
 //! Segments emptied: their events archived, what is alive in them copied to the head. All or nothing for each: a segment with a version that cannot be
 //! read stays as it is.
 
-use super::mark::Marked;
-use super::{Candidate, LeftAlone, Pace};
+use super::{LeftAlone, Pace, known::Candidate};
 use crate::block::BLOCK;
 use crate::command::Command;
 use crate::error::Error;
 use crate::event::{Actor, MAX_RELOCATED};
 use crate::jobs::Job;
+use crate::marks::Marks;
 use crate::refusal::Kind;
 use crate::store::Store;
 use std::collections::BTreeMap;
@@ -18,6 +18,9 @@ use strand_journal::{
 
 /// Copies that wait for a flush, at most, in blocks (16 MiB).
 const UNFLUSHED: u64 = 4096;
+
+/// Copies leave this part of a segment free: for what is recorded of them.
+const PART_FOR_RECORDS: u64 = 8;
 
 /// A segment in which nothing is alive any more.
 pub(super) struct Emptied {
@@ -36,8 +39,7 @@ struct Survivor {
 /// Empties segments, batch after batch.
 pub(super) struct Sweep<'a> {
     store: &'a Store,
-    marked: &'a Marked,
-    job: &'a Job,
+    pub(super) job: &'a Job,
     pace: Pace,
     unflushed: u64,
     ticket: Option<Ticket>,
@@ -49,10 +51,9 @@ pub(super) struct Sweep<'a> {
 }
 
 impl<'a> Sweep<'a> {
-    pub(super) fn new(store: &'a Store, marked: &'a Marked, job: &'a Job, pace: Pace) -> Self {
+    pub(super) fn new(store: &'a Store, job: &'a Job, pace: Pace) -> Self {
         Self {
             store,
-            marked,
             job,
             pace,
             unflushed: 0,
@@ -64,12 +65,18 @@ impl<'a> Sweep<'a> {
     }
 
     /// Archives segments and copies what is alive in them, durably; gives those in which nothing is left. None where the job was told to end.
-    pub(super) fn empty(&mut self, batch: &[Candidate]) -> Result<Vec<Emptied>, Error> {
+    pub(super) fn empty(
+        &mut self,
+        batch: &[Candidate],
+        marks: &Marks,
+    ) -> Result<Vec<Emptied>, Error> {
         let mut emptied = BTreeMap::new();
         let mut survivors = Vec::new();
-        for candidate in batch {
-            let number = candidate.number;
-            let archived = match self.store.journal.archive(number) {
+        let numbers: Vec<u64> = batch.iter().map(|candidate| candidate.number).collect();
+        self.read_ahead(&numbers);
+        let archived = self.store.journal.archive_all(&numbers)?;
+        for (number, archived) in numbers.into_iter().zip(archived) {
+            let archived = match archived {
                 Ok(archived) => archived,
                 Err(error @ JournalError::Damaged(_)) => {
                     self.leave(number, format!("it cannot be archived: {error}"));
@@ -82,22 +89,21 @@ impl<'a> Sweep<'a> {
                 // What is empty by now can go all the same.
                 Err(error @ JournalError::NoSpace { .. }) => {
                     self.full = Some(error.into());
-                    break;
+                    continue;
                 }
                 Err(error) => return Err(error.into()),
             };
-            let found = match self.survivors(number) {
+            let (found, living) = match self.survivors(number, marks) {
                 Err(Error::Journal(error)) if unreadable(&error) => {
                     self.leave(number, format!("it cannot be read: {error}"));
                     continue;
                 }
                 other => other?,
             };
-            if found.len() as u64 != candidate.living {
+            if found.len() as u64 != living {
                 let why = format!(
-                    "{} of {} living blocks are found in its frames",
+                    "{} of {living} living blocks are found in its frames",
                     found.len(),
-                    candidate.living
                 );
                 self.leave(number, why);
                 continue;
@@ -128,10 +134,21 @@ impl<'a> Sweep<'a> {
         self.left_alone.push(LeftAlone { segment, why });
     }
 
-    /// The living versions of a segment, with the checksums that its frames have of them.
-    fn survivors(&self, segment: u64) -> Result<Vec<Survivor>, Error> {
+    /// Tells the disk that whole segments are read soon: what is alive in them lies in many short runs.
+    fn read_ahead(&self, segments: &[u64]) {
+        let blocks = self.store.journal.blocks_per_segment();
+        let whole = segments
+            .iter()
+            .map(|segment| (BlockAddr(segment * u64::from(blocks)), blocks));
+        self.store.journal.prefetch(&mut whole.into_iter());
+    }
+
+    /// The living versions of a segment, with the checksums that its frames have of them; and how many there should be.
+    fn survivors(&self, segment: u64, marks: &Marks) -> Result<(Vec<Survivor>, u64), Error> {
         let reader = self.store.journal.reader();
+        let blocks = u64::from(self.store.journal.blocks_per_segment());
         let places = self.store.present.see();
+        let living = places.living(marks, segment * blocks, (segment + 1) * blocks);
         let mut found = Vec::new();
         let mut block = 0;
         while block < self.store.journal.blocks_per_segment() {
@@ -143,18 +160,20 @@ impl<'a> Sweep<'a> {
             };
             block = frame.end_block();
             for entry in frame.entries() {
-                let Ok(entry) = entry else { return Ok(found) };
+                let Ok(entry) = entry else {
+                    return Ok((found, living));
+                };
                 for (i, crc) in entry.crcs.iter().enumerate() {
                     let lies = entry.first.0 + i as u64;
                     let birth = places.resident(lies);
                     let there = places.find(BlockAddr(birth)) == Some(BlockAddr(lies));
-                    if there && self.marked.marks.is_alive(birth) {
+                    if there && marks.is_alive(birth) {
                         found.push(Survivor { birth, lies, crc });
                     }
                 }
             }
         }
-        Ok(found)
+        Ok((found, living))
     }
 
     /// Copies survivors to the head, durably. Segments with one that cannot be read are no longer among those emptied.
@@ -244,6 +263,18 @@ impl<'a> Sweep<'a> {
         if births.is_empty() {
             return Ok(());
         }
+        // Where there is no room to record that a segment is given back, copies are worth nothing.
+        let per_segment = u64::from(self.store.journal.blocks_per_segment());
+        let kept = births.len() as u64 + per_segment / PART_FOR_RECORDS;
+        if self.store.journal.space().blocks_with_reserve < kept {
+            self.flush()?;
+            let needed = births.len() as u64;
+            return Err(JournalError::NoSpace {
+                needed,
+                source: None,
+            }
+            .into());
+        }
         let command = Command::Relocate {
             births: runs_of(&births),
         };
@@ -262,8 +293,8 @@ impl<'a> Sweep<'a> {
         if self.unflushed >= UNFLUSHED {
             self.flush()?;
         }
-        let (job, upkeep) = (self.job, &self.store.upkeep);
-        let hurry = || job.is_cancelled() || upkeep.is_urgent();
+        let (job, store) = (self.job, self.store);
+        let hurry = || job.is_cancelled() || store.upkeep.is_urgent() || store.is_very_low();
         self.pace.wait(blocks.len() as u64 * BLOCK, &hurry);
         Ok(())
     }
