@@ -4,13 +4,15 @@ use crate::Failure;
 use crate::figure::{Figure, Goal, Unit, median};
 use crate::setting::Setting;
 use crate::stores::{self, Bed};
-use crate::timing::wall;
+use crate::timing::{cpu, wall};
 use std::sync::Arc;
 use strand_engine::{CheckpointId, Command, Event, Ino, NewBody};
 use strand_journal::MemoryDisk;
 
 /// Times each is done.
 const REPEATS: u64 = 31;
+/// Blocks of the file under many checkpoints.
+const BLOCKS: u64 = 256;
 /// Entries of a directory.
 const DIRECTORY: u64 = 1000;
 /// A median that grows by less than this over the whole range is flat, however small it is at the lower end.
@@ -108,7 +110,33 @@ pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>, Failure> {
         &time(&one.0, one.1)?,
         &time(&lots.0, lots.1)?,
     ));
+    measured.push(writes(&one, &lots, many)?);
     Ok(measured)
+}
+
+/// First overwrites after a checkpoint, with one of them and with many.
+fn writes(one: &(Bed, Ino), lots: &(Bed, Ino), many: u64) -> Result<Figure, Failure> {
+    let round = |(bed, ino): &(Bed, Ino)| -> Result<f64, Failure> {
+        let checkpoint = bed.checkpoint()?;
+        let (seconds, written) = cpu(|| (0..BLOCKS).try_for_each(|b| bed.place(*ino, b).map(drop)));
+        written?;
+        bed.store.sync()?;
+        remove(bed, checkpoint)?;
+        Ok(seconds)
+    };
+    let (mut ratios, mut plain) = (Vec::new(), Vec::new());
+    for _ in 0..REPEATS {
+        let few = round(one)?;
+        ratios.push(round(lots)? / few);
+        plain.push(few / BLOCKS as f64);
+    }
+    let figure = Figure::new(
+        format!("a write with {many} checkpoints, CPU"),
+        Goal::AtMost(1.25),
+        Unit::Times,
+        &ratios,
+    );
+    Ok(figure.beside(format!("with one {}", Unit::Seconds.show(median(&plain)))))
 }
 
 fn with_files(bed: Bed, files: u64) -> Result<(Bed, Ino), Failure> {
@@ -126,9 +154,9 @@ fn with_files(bed: Bed, files: u64) -> Result<(Bed, Ino), Failure> {
 }
 
 fn with_checkpoints(bed: Bed, checkpoints: u64) -> Result<(Bed, Ino), Failure> {
-    let (bed, ino) = with_blocks(bed, 256)?;
+    let (bed, ino) = with_blocks(bed, BLOCKS)?;
     for n in 1..checkpoints {
-        bed.place(ino, n % 256)?;
+        bed.place(ino, n % BLOCKS)?;
         bed.checkpoint()?;
     }
     bed.store.sync()?;

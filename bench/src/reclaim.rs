@@ -13,7 +13,7 @@ use std::time::Duration;
 use strand_engine::marks::{Marks, roots_of};
 use strand_engine::{Command, Ino, NewBody, Retention};
 use strand_journal::disk::FileDisk;
-use strand_journal::{BLOCK_SIZE, Block, MemoryDisk};
+use strand_journal::{BLOCK_SIZE, Block, MemoryDisk, SlowDisk};
 
 /// As many segments as a store of 16 GiB has by default, whatever the scale.
 const SEGMENTS: u64 = 256;
@@ -24,11 +24,15 @@ const BLOCKS: u64 = 2;
 /// Checkpoints that are there at a time; the oldest goes when a new one is taken.
 const ROTATING: u64 = 4;
 
-pub(crate) fn measure(setting: &Setting) -> Result<Vec<Figure>, Failure> {
-    let mut figures = vec![marking(setting)?];
-    figures.extend(overwriting(setting, 70, 2.3, Some(0.4))?);
+pub(crate) fn overwrites(setting: &Setting) -> Result<Vec<Figure>, Failure> {
+    let mut figures = overwriting(setting, 70, 2.3, Some(0.4))?;
     figures.extend(overwriting(setting, 50, 1.5, None)?);
-    figures.push(removing(setting)?);
+    Ok(figures)
+}
+
+pub(crate) fn checkpoints(setting: &Setting) -> Result<Vec<Figure>, Failure> {
+    let mut figures = vec![marking(setting)?];
+    figures.extend(removing(setting)?);
     Ok(figures)
 }
 
@@ -191,30 +195,62 @@ fn bytes_written(bed: &Bed) -> u64 {
     journal.head().next_addr.0 * BLOCK_SIZE as u64 + journal.space().archive_bytes
 }
 
-/// Removing a checkpoint that owns the whole file.
-fn removing(setting: &Setting) -> Result<Figure, Failure> {
-    let bed = Bed::new(Arc::new(SparseDisk::new(
-        Arc::new(MemoryDisk::new()),
-        [0xa5; 4],
+/// Removing a checkpoint that owns the whole file, and commits while that is counted.
+fn removing(setting: &Setting) -> Result<[Figure; 2], Failure> {
+    let disk = SparseDisk::new(Arc::new(MemoryDisk::new()), [0xa5; 4]);
+    let bed = Bed::new(Arc::new(SlowDisk::new(
+        Arc::new(disk),
+        Duration::from_millis(1),
     )))?;
+    bed.store.settle_elsewhere();
     let ino = bed.create(bed.root, "data", NewBody::File)?;
+    let other = bed.create(bed.root, "other", NewBody::File)?;
     let blocks = setting.pick(10 << 18, 1 << 18);
     bed.fill(ino, 0..blocks)?;
-    let mut samples = Vec::new();
-    for _ in 0..3 {
+    let (mut samples, mut slower, mut counted) = (Vec::new(), Vec::new(), 0);
+    let content = [0x3c; BLOCK_SIZE];
+    for _ in 0..setting.pick(5, 3) {
         let checkpoint = bed.checkpoint()?;
         bed.fill(ino, 0..blocks)?;
         bed.store.sync()?;
         let (seconds, removed) = wall(|| bed.run(Command::CheckpointRemove { checkpoint }));
         removed?;
         samples.push(seconds);
-        bed.store.settle()?;
+        let (meanwhile, commits) = std::thread::scope(|scope| {
+            let settling = scope.spawn(|| bed.store.settle());
+            let mut commits = 0;
+            let (seconds, written) = wall(|| {
+                while !settling.is_finished() {
+                    bed.durable_write(other, commits % 64, &content)?;
+                    commits += 1;
+                }
+                Ok::<(), Failure>(())
+            });
+            settling.join().map_err(|_| "settling died")??;
+            written?;
+            Ok::<_, Failure>((seconds, commits.max(1)))
+        })?;
+        let (seconds, written) =
+            wall(|| (0..commits).try_for_each(|n| bed.durable_write(other, n % 64, &content)));
+        written?;
+        slower.push(meanwhile / seconds);
+        counted += commits;
     }
+    let size = blocks >> 18;
     let figure = Figure::new(
-        format!("removing a checkpoint that owns {} GiB", blocks >> 18),
+        format!("removing a checkpoint that owns {size} GiB"),
         Goal::AtMost(10e-3),
         Unit::Seconds,
         &samples,
     );
-    Ok(figure.beside("in memory"))
+    let commits = Figure::new(
+        "commits while what it owned is counted",
+        Goal::AtMost(1.2),
+        Unit::Times,
+        &slower,
+    );
+    Ok([
+        figure.beside("1 ms flush"),
+        commits.beside(format!("{counted} commits, beside as many after")),
+    ])
 }
