@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
+use strand_engine::Kind;
 use strand_journal::{FileDisk, StoreFile};
 
 /// Less free space than this is worth a warning, in bytes.
@@ -98,6 +99,7 @@ fn examine(dir: &Path) -> Vec<Check> {
     let store = inside_store(dir);
     if let Some(store) = &store {
         add(&mut checks, "store", store_itself(store));
+        checks.extend(base_state(store));
     }
     match tempfile::Builder::new()
         .prefix(".strand-doctor-")
@@ -168,6 +170,28 @@ fn store_itself(store: &Path) -> io::Result<(Verdict, String)> {
         Verdict::Ok,
         format!("{} can be read and written", store.display()),
     ))
+}
+
+/// What stands for the events that have moved away, where any have: nothing else can take its place.
+fn base_state(store: &Path) -> Option<Check> {
+    let disk = FileDisk::open(store).ok()?;
+    let (verdict, text) = match strand_engine::base_state(&disk) {
+        Ok(covered) => {
+            let text = format!("stands for the events up to seq {}", covered?);
+            (Verdict::Ok, text)
+        }
+        Err(error) if error.kind() == Kind::Damaged => {
+            let text = format!("{error}; copy it from a backup while the store still opens");
+            (Verdict::Fail, text)
+        }
+        // The check before says what else is wrong.
+        Err(_) => return None,
+    };
+    Some(Check {
+        name: "base state",
+        verdict,
+        text,
+    })
 }
 
 fn make(dir: &Path, name: &str) -> io::Result<File> {

@@ -9,6 +9,7 @@ use crate::output::units;
 use crate::view;
 use serde_json::json;
 use std::fs::{self, File};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use strand_engine::{Command, Kind, MovedArchives, Refusal, Seq};
@@ -44,11 +45,27 @@ fn archive(context: &mut Context, args: &Archive) -> Outcome {
         &format!("move the events before seq {before} out of the store"),
         "no volume can be viewed as it was before that any more, but for its checkpoints; earlier changes cannot be undone",
     )?;
-    fs::create_dir_all(&args.to).map_err(on_path("make", &args.to))?;
+    make_durably(&args.to).map_err(on_path("make", &args.to))?;
     let dir = File::open(&args.to).map_err(on_path("open", &args.to))?;
     let moved = carry(&store, before, &dir)?;
     context.close(store)?;
     told(context, &args.to, &moved)
+}
+
+/// Makes a directory, with those above it, whose names outlive a power cut: what is put into it leaves the store for good.
+fn make_durably(dir: &Path) -> io::Result<()> {
+    let mut made = Vec::new();
+    let mut above = Some(dir);
+    while let Some(path) = above.filter(|path| !path.as_os_str().is_empty() && !path.exists()) {
+        made.push(path);
+        above = path.parent();
+    }
+    fs::create_dir_all(dir)?;
+    for path in made {
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn carry(store: &Opened, before: Seq, dir: &File) -> Outcome<MovedArchives> {
@@ -57,7 +74,7 @@ fn carry(store: &Opened, before: Seq, dir: &File) -> Outcome<MovedArchives> {
         return Ok(store.move_archives(before, Some(&mut keep))?);
     };
     let begun = daemon.start(Work::MoveArchives { before }, Some(dir.as_fd()))?;
-    let (ended, done) = job::follow(daemon, begun, "moving events", false)?;
+    let (ended, done) = job::follow(daemon, begun, "moving events", true)?;
     match job::outcome(&ended, done)? {
         WorkDone::Moved(moved) => Ok(moved),
         _ => refuse(Refusal::new(Kind::Io, "the daemon did something else")),

@@ -59,7 +59,7 @@ pub(super) fn run(context: &mut Context, args: Remove) -> Outcome {
         store.settle()?;
         let after = store.state();
         let moved = movement(&before, &after, c);
-        let freed = Freed::of(&store, c, moved.released);
+        let freed = Freed::of(&store, c, freed_by(&before, c, moved.released));
         removed.push((c, moved, freed, done.last));
     }
     context.close(store)?;
@@ -86,6 +86,15 @@ pub(super) fn run(context: &mut Context, args: Remove) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// How many of the blocks that a checkpoint released become free: a clone may show some of them for ever.
+fn freed_by(before: &State, removed: &Checkpoint, released: u64) -> u64 {
+    // Without one, nothing else can show them, and nothing has to be walked.
+    if released == 0 || before.volumes.values().all(|v| v.origin.is_none()) {
+        return released;
+    }
+    released.min(strand_replay::space::unique(before, removed) / BLOCK)
 }
 
 /// What the removal of a checkpoint, or its conversion to nodata, moved.

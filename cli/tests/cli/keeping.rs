@@ -119,6 +119,25 @@ fn a_checkpoint_that_goes_says_what_that_frees() {
 }
 
 #[test]
+fn what_a_clone_shows_is_not_promised() {
+    let place = town();
+    // The clone began at that checkpoint, and can go back to it for ever.
+    place
+        .feed("write pg /base/16384 --offset 4096", &[9; 2 * 4096])
+        .well();
+    let gone = place
+        .line("checkpoint remove before-upgrade --yes --json")
+        .well()
+        .json();
+    let row = &gone["removed"][0];
+    assert!(row["released_bytes"].as_u64() > Some(0), "{row}");
+    assert_eq!(row["frees_later_bytes"], 0, "{row}");
+    place.line("undo").well();
+    let told = place.line("checkpoint remove before-upgrade --yes").well();
+    assert!(told.out.contains("frees nothing"), "{}", told.out);
+}
+
+#[test]
 fn quotas_are_on_the_first_screen() {
     let place = town();
     place

@@ -141,7 +141,8 @@ impl Works {
     }
 }
 
-/// Puts an archive into a directory, durably. One that is there already, and the same, is left alone.
+/// Puts an archive into a directory, durably. One that is there already, and the same, is left alone: but whoever put it there may have died
+/// before it was durable.
 ///
 /// # Errors
 /// What the file system says; `AlreadyExists` where another file has its name.
@@ -155,9 +156,13 @@ pub fn keep_archive(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> io::Result
         Ok(there) => {
             let mut found = Vec::new();
             let most = bytes.len() as u64 + 1;
-            File::from(there).take(most).read_to_end(&mut found)?;
+            let there = File::from(there);
+            (&there).take(most).read_to_end(&mut found)?;
             return match found == bytes {
-                true => Ok(()),
+                true => {
+                    there.sync_all()?;
+                    Ok(fs::fsync(dir)?)
+                }
                 false => Err(io::Error::new(
                     io::ErrorKind::AlreadyExists,
                     format!("another {name} is there already"),

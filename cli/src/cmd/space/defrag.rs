@@ -3,7 +3,7 @@
 use crate::args::space::Defrag as Args;
 use crate::cmd::job;
 use crate::context::{Context, Opened, volume};
-use crate::error::{Outcome, refuse};
+use crate::error::{Failure, Outcome, refuse};
 use crate::output::units;
 use crate::tree::{self, Last};
 use serde_json::json;
@@ -23,9 +23,14 @@ pub(super) fn run(context: &mut Context, args: &Args) -> Outcome {
             below(&found.live, ino).into_iter().map(Some).collect()
         }
     };
+    let several = files.len() > 1;
     let mut sum = Defragged::default();
     for file in files {
-        one(&store, found, file, args.rate, &mut sum)?;
+        match one(&store, found, file, args.rate, &mut sum) {
+            // Of a directory that is in use, files go meanwhile.
+            Err(Failure::Refused(gone)) if several && gone.kind == Kind::NotFound => {}
+            other => other?,
+        }
         if sum.cancelled {
             break;
         }
@@ -38,22 +43,23 @@ pub(super) fn run(context: &mut Context, args: &Args) -> Outcome {
     } = sum;
     context.close(store)?;
     if context.out.json {
-        return context.out.object(json!({
+        context.out.object(json!({
             "volume": args.volume, "files": files, "files_moved": moved, "bytes_copied": bytes, "cancelled": cancelled,
-        }));
+        }))?;
+    } else {
+        context.out.line(match moved {
+            0 => format!(
+                "{} looked at: nothing lies scattered",
+                units::counted(files, "file")
+            ),
+            moved => format!(
+                "laid out {} of {} in order; {} copied, no image touched",
+                units::count(moved),
+                units::counted(files, "file"),
+                units::size(bytes)
+            ),
+        })?;
     }
-    context.out.line(match moved {
-        0 => format!(
-            "{} looked at: nothing lies scattered",
-            units::counted(files, "file")
-        ),
-        moved => format!(
-            "laid out {} of {} in order; {} copied, no image touched",
-            units::count(moved),
-            units::counted(files, "file"),
-            units::size(bytes)
-        ),
-    })?;
     match cancelled {
         true => refuse(
             Refusal::new(Kind::Interrupted, "it was told to end").why("what it laid out stays so"),

@@ -26,6 +26,9 @@ impl Freed {
 
     /// `frees 0 B now, 4.2 GiB when the window passes 2026-11-22 14:03:00 (or now: strand space reclaim --now)`
     pub(in crate::cmd) fn text(&self) -> String {
+        if self.later == 0 {
+            return "frees nothing: clones go on showing those blocks".to_owned();
+        }
         let when = match self.at {
             Some(at) => format!("passes {}", units::short_time(at)),
             None => "has passed".to_owned(),

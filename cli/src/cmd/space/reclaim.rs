@@ -8,7 +8,7 @@ use crate::error::{Outcome, refuse};
 use crate::output::units;
 use serde_json::json;
 use strand_engine::jobs::JobKind;
-use strand_engine::{Kind, LeftAlone, ReclaimOptions, Refusal};
+use strand_engine::{Kind, LeftAlone, ReclaimOptions, Reclaimed, Refusal};
 use strand_serve::control::message::{Work, WorkDone};
 
 /// Runs it.
@@ -52,25 +52,36 @@ pub(super) fn run(context: &mut Context, args: &Args) -> Outcome {
             }
             let (ended, done) = job::follow(daemon, begun, "reclaiming", true)?;
             let WorkDone::Reclaimed(done) = job::outcome(&ended, done)? else {
-                return Ok(());
+                return refuse(Refusal::new(Kind::Io, "the daemon did something else"));
             };
             store.look_again()?;
             done
         }
     };
     context.close(store)?;
-    let freed = done.bytes_freed;
     if context.out.json {
         let left = done
             .left_alone
             .iter()
             .map(|left| json!({"segment": left.segment, "why": left.why}));
         let left: Vec<_> = left.collect();
-        return context.out.object(json!({
-            "segments": done.segments, "bytes_freed": freed, "bytes_copied": done.bytes_copied, "used_before_bytes": before,
+        context.out.object(json!({
+            "segments": done.segments, "bytes_freed": done.bytes_freed, "bytes_copied": done.bytes_copied, "used_before_bytes": before,
             "history_seq": done.history, "left_alone": left, "scattered_bytes": done.scattered, "cancelled": done.cancelled,
-        }));
+        }))?;
+    } else {
+        in_words(context, args, &done)?;
     }
+    match done.cancelled {
+        true => refuse(
+            Refusal::new(Kind::Interrupted, "the reclaim was told to end")
+                .why("what it gave back stays so"),
+        ),
+        false => Ok(()),
+    }
+}
+
+fn in_words(context: &mut Context, args: &Args, done: &Reclaimed) -> Outcome {
     if let Some(seq) = done.history {
         context
             .out
@@ -89,7 +100,7 @@ pub(super) fn run(context: &mut Context, args: &Args) -> Outcome {
         ),
         segments => format!(
             "gave back {} in {}; {} of living blocks copied",
-            units::size(freed),
+            units::size(done.bytes_freed),
             units::counted(segments, "segment"),
             units::size(done.bytes_copied)
         ),
@@ -99,13 +110,7 @@ pub(super) fn run(context: &mut Context, args: &Args) -> Outcome {
             .out
             .line(format!("  segment {segment} stays: {why}"))?;
     }
-    match done.cancelled {
-        true => refuse(
-            Refusal::new(Kind::Interrupted, "the reclaim was told to end")
-                .why("what it gave back stays so"),
-        ),
-        false => Ok(()),
-    }
+    Ok(())
 }
 
 fn began(context: &mut Context, id: u64) -> Outcome {
