@@ -358,8 +358,11 @@ fn a_missing_base_is_told() {
     );
 }
 
+/// What is done to the bytes of a file.
+type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 /// A copy of all files, with one of them changed; `None` removes it.
-fn copy_with(disk: &dyn Disk, path: &str, change: Option<&dyn Fn(&mut Vec<u8>)>) -> Arc<dyn Disk> {
+fn copy_with(disk: &dyn Disk, path: &str, change: Option<Change<'_>>) -> Arc<dyn Disk> {
     let copy: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
     copy.create_dir("journal").unwrap();
     copy.create_dir("state").unwrap();

@@ -10,7 +10,9 @@ use crate::output::table::{Align, Table};
 use crate::output::{units, words};
 use crate::tree;
 use serde_json::{Value, json};
-use strand_engine::{BLOCK, Checkpoint, Command, Event, Image, Kind, Ledger, Refusal, State, Volume};
+use strand_engine::{
+    BLOCK, Checkpoint, Command, Event, Image, Kind, Ledger, Refusal, State, Volume,
+};
 use strand_replay::log::actor_value;
 
 /// Runs it.

@@ -121,20 +121,30 @@ fn a_checkpoint_that_goes_says_what_that_frees() {
 #[test]
 fn what_a_clone_shows_is_not_promised() {
     let place = town();
-    // The clone began at that checkpoint, and can go back to it for ever.
-    place
-        .feed("write pg /base/16384 --offset 4096", &[9; 2 * 4096])
-        .well();
-    let gone = place
-        .line("checkpoint remove before-upgrade --yes --json")
-        .well()
-        .json();
-    let row = &gone["removed"][0];
-    assert!(row["released_bytes"].as_u64() > Some(0), "{row}");
+    let fill = |byte| {
+        place
+            .feed("write pg /base/16384 --offset 4096", &[byte; 2 * 4096])
+            .well();
+    };
+    fill(8);
+    place.line("checkpoint create base --volume pg").well();
+    // It begins there, and can go back to it for ever.
+    place.line("clone create copy --from pg@base").well();
+    fill(9);
+    let removed = || {
+        let gone = place.line("checkpoint remove base --yes --json").well();
+        gone.json()["removed"][0].clone()
+    };
+    let row = removed();
+    assert_eq!(row["released_bytes"], 8192, "{row}");
     assert_eq!(row["frees_later_bytes"], 0, "{row}");
     place.line("undo").well();
-    let told = place.line("checkpoint remove before-upgrade --yes").well();
-    assert!(told.out.contains("frees nothing"), "{}", told.out);
+    let told = place.line("checkpoint remove base --yes").well().out;
+    assert!(told.contains("frees nothing"), "{told}");
+    place.line("undo").well();
+    place.line("clone remove copy --yes").well();
+    let row = removed();
+    assert_eq!(row["frees_later_bytes"], 8192, "{row}");
 }
 
 #[test]
