@@ -313,3 +313,79 @@ impl Drop for Opened {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use strand_engine::{InitOptions, NewBody, OpenOptions, StoreId, SystemClock};
+    use strand_journal::FileDisk;
+    use strand_serve::daemon::{Daemon, DaemonOptions};
+
+    #[test]
+    fn a_live_volume_is_read_as_it_is_kept_however_far_the_daemon_is() {
+        let (dir, me) = (tempfile::tempdir().unwrap(), Actor::program());
+        let at = dir.path().join("store");
+        let init = InitOptions {
+            segment_size: 256 << 10,
+            capacity: None,
+            store: StoreId([5; 16]),
+        };
+        let clock = || Arc::new(SystemClock::default());
+        let disk = Arc::new(FileDisk::create(&at).unwrap());
+        let store = Store::init(disk, clock(), init, &me).unwrap();
+        let create = Command::VolumeCreate {
+            name: "pg".into(),
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+        };
+        store.run(&me, create).unwrap();
+        let volume = Arc::clone(store.state().volume_named("pg").unwrap());
+        let daemon = Daemon::start(store, &at, DaemonOptions::default()).unwrap();
+        let end = Arc::new(AtomicBool::new(false));
+        let ended = end.clone();
+        let served = std::thread::spawn(move || daemon.serve(&|| ended.load(Ordering::Relaxed)));
+        let client = || {
+            let client = Client::connect(&at).unwrap().unwrap();
+            client.begin(&me).unwrap();
+            client
+        };
+        let reader = client();
+        let disk = Arc::new(FileDisk::open(&at).unwrap());
+        let until = reader.position().unwrap();
+        let store = Store::open_beside(disk, clock(), OpenOptions::read_only(), &until).unwrap();
+        let reader = Opened::beside(store, reader, false);
+
+        let writer = client();
+        let change = |name: &str| {
+            let create = Command::Create {
+                volume: volume.id,
+                dir: volume.live.root,
+                name: name.as_bytes().into(),
+                body: NewBody::File,
+                mode: 0o644,
+                uid: 0,
+                gid: 0,
+            };
+            writer.submit(create, &[]).unwrap();
+        };
+        change("before");
+        let reading = reader.reading(Source::Live(volume.id), "a test").unwrap();
+        change("after");
+        reader.look_again().unwrap();
+        let tree = reading.open(&reader).unwrap();
+        let has = |tree: &Fileset, name: &[u8]| tree.child(volume.live.root, name).is_some();
+        assert!(has(&tree, b"before") && !has(&tree, b"after"));
+        reading.keep().unwrap();
+        let now = reader.view(Source::Live(volume.id)).unwrap();
+        assert!(has(&now, b"after"), "this store has gone on");
+        // What is kept is behind it, so nobody may open that as the present.
+        let late = reader.reading(Source::Live(volume.id), "a test").map(drop);
+        assert_eq!(late.unwrap_err().kind(), Kind::Stale);
+        drop((reading, writer));
+        reader.close().unwrap();
+        end.store(true, Ordering::Relaxed);
+        served.join().unwrap().unwrap();
+    }
+}
