@@ -208,6 +208,7 @@ fn position_bytes(journal: &Journal, segment: u64, block: u32) -> u64 {
 impl Store {
     pub(super) fn freeze(&self) -> Frozen {
         let inner = self.lock();
+        self.froze(&inner.state);
         Frozen {
             state: inner.state.clone(),
             fence: self.journal.fence(),

@@ -13,7 +13,7 @@ use crate::ids::Seq;
 use crate::space::Retention;
 use crate::state::State;
 use crate::statefile;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use strand_journal::{Access, BlockAddr};
@@ -35,6 +35,8 @@ pub(super) const DEFAULT_SHARE: u64 = 10;
 #[derive(Debug, Default)]
 pub(super) struct Window {
     kept: Mutex<VecDeque<Kept>>,
+    /// When this process froze the states of the newest state files.
+    files: Mutex<BTreeMap<Seq, u64>>,
     /// The durable number when it was last asked whether a step had passed.
     asked: AtomicU64,
 }
@@ -251,11 +253,29 @@ impl Store {
             .collect()
     }
 
-    /// When a state that a file has was the present, as [`Store::elapsed`] counts. Of those that this process wrote only the time in the events is known, which lags
-    /// behind where nothing happened for long: they count as no older than their events say, so that nothing goes before its time.
+    /// Remembers when the state of a state file is frozen.
+    pub(super) fn froze(&self, state: &State) {
+        let now = self.elapsed_at(state.elapsed);
+        let mut files = self.files();
+        files.entry(state.seq).or_insert(now);
+        while files.len() > MOST_KEPT {
+            files.pop_first();
+        }
+    }
+
+    fn files(&self) -> MutexGuard<'_, BTreeMap<Seq, u64>> {
+        let files = self.window.files.lock();
+        files.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When a state that a file has was the present, as [`Store::elapsed`] counts: the time in the events lags behind where nothing happened for long. Where that
+    /// is not remembered, it counts as no older than the events say, so that nothing goes before its time.
     fn elapsed_of(&self, state: &State, young: BlockAddr) -> u64 {
         if young <= self.opened.head {
             return state.elapsed;
+        }
+        if let Some(then) = self.files().get(&state.seq) {
+            return *then;
         }
         let in_events = self.lock().state.elapsed;
         let age = in_events.saturating_sub(state.elapsed);
