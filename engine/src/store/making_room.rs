@@ -18,7 +18,7 @@ const TRIES: usize = 4;
 /// History is given up in so many steps at most, each with a mark of its own.
 const STEPS: usize = 4;
 /// Space runs low below two segments and this share of the capacity: what is kept free of a full store costs copies of what lives, …
-const LOW_SHARE: u64 = 64;
+const LOW_SHARE: u64 = 256;
 /// … and what is nearly all dead goes anyway whenever the journal has grown by this share of the store, …
 const GROWN_SHARE: u64 = 4;
 /// … and by so many segments at least.
