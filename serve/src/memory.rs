@@ -1,5 +1,7 @@
 //! Memory that is free goes back to the system: the C library keeps what was freed between two pieces that still live, in one arena for each thread.
-//! What moments of much work took would stay with the daemon for ever, and grow with every such moment.
+//! What moments of much work took would stay with the daemon for ever, and grow with every such moment. And large pieces that are wanted for a moment (to compress
+//! an archive, to write a state file) are mapped apart, always: left to itself the library takes the second one from where small pieces live, and finds it cut up
+//! the next time.
 
 use crate::ticker::Ticker;
 use std::time::Duration;
@@ -13,6 +15,10 @@ const GROWN_LEAST: u64 = 1 << 20;
 /// Bytes of a page as `/proc/self/statm` counts them, wherever that cannot be asked for.
 const PAGE: u64 = 4096;
 
+/// Pieces from this size on are mapped apart. The bytes of one request (1 MiB) are not: those come and go all the time.
+#[cfg(target_env = "gnu")]
+const LARGE: libc::c_int = 4 << 20;
+
 /// The thread that gives memory back.
 #[derive(Debug)]
 pub(crate) struct Memory {
@@ -22,6 +28,7 @@ pub(crate) struct Memory {
 impl Memory {
     /// Starts the thread; without one, or without `/proc`, the C library keeps what it keeps.
     pub(crate) fn start() -> Self {
+        map_large_pieces();
         let mut before = 0;
         let look = move || look(&mut before);
         Self {
@@ -49,6 +56,20 @@ fn own_bytes() -> Option<u64> {
     let page = u64::try_from(rustix::param::page_size()).unwrap_or(PAGE);
     Some(resident.saturating_sub(shared).saturating_mul(page))
 }
+
+#[cfg(target_env = "gnu")]
+#[allow(unsafe_code)] // the C library is told so in no other way
+fn map_large_pieces() {
+    // SAFETY: it may be called at any time; both values are sizes within the library's limits.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE);
+    }
+}
+
+/// Other C libraries do so by themselves.
+#[cfg(not(target_env = "gnu"))]
+fn map_large_pieces() {}
 
 /// Gives the system all whole pages that are free, of every arena. Takes some ms for each 100 MiB, in which one arena after the other waits.
 #[cfg(target_env = "gnu")]
