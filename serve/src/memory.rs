@@ -113,6 +113,17 @@ mod tests {
     }
 
     #[test]
+    fn a_large_piece_is_mapped_apart_also_after_one_was_freed() {
+        const PIECE: usize = 5 << 20;
+        map_large_pieces();
+        drop(black_box(vec![1_u8; PIECE]));
+        let pieces: Vec<Vec<u8>> = (0..4).map(|_| vec![1_u8; PIECE]).collect();
+        // What is mapped apart begins a page, behind the library's sixteen bytes.
+        let begins: Vec<usize> = pieces.iter().map(|p| p.as_ptr().addr() % 4096).collect();
+        assert_eq!(begins, [16; 4]);
+    }
+
+    #[test]
     fn who_did_not_grow_is_left_alone() {
         let now = own_bytes().unwrap();
         let mut before = now + (64 << 20);
