@@ -200,8 +200,7 @@ impl Lockstep {
         before: Seq,
         error: Option<Error>,
     ) -> Result<Option<&'static str>, String> {
-        // What is not counted yet is used by the books; what they say once something went nobody here knows.
-        let settling = self.reference.books.contains_key(&volume);
+        // Once something went, what is used is known when it was counted, which nobody waits for.
         let mut unknown = false;
         for (seq, event) in self.events_after(before)? {
             match event {
@@ -209,7 +208,7 @@ impl Lockstep {
                     let goes = self.reference.thinned(volume, checkpoint.0);
                     goes.map_err(|why| format!("{checkpoint} went at {seq} ({cause:?}): {why}"))?;
                     self.thinned += 1;
-                    unknown = settling;
+                    unknown = true;
                 }
                 Event::CheckpointCreated { name, volumes, .. } => {
                     if volumes != [VolumeId(volume)] || !is_scheduled_name(&name) {
