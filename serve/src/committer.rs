@@ -17,12 +17,6 @@ const MOST_BYTES: u64 = 64 << 20;
 /// What a command without data is reckoned to hold in memory until it is flushed.
 const COMMAND_BYTES: u64 = 512;
 
-/// Who was just answered is let queue again before the next flush, for at most this part of a flush: otherwise two half groups would take
-/// turns for ever. The patience falls when waiting was in vain, and rises when it was not.
-const LINGER: [f64; 4] = [0.0, 0.0625, 0.125, 0.25];
-/// However slow the disk, no longer than this.
-const LONGEST_LINGER: Duration = Duration::from_millis(2);
-
 /// A flush is short where the last ones took less than this, and no more than so many bytes wait.
 const SHORT_FLUSH: Duration = Duration::from_micros(500);
 const SHORT_BYTES: u64 = 1 << 20;
@@ -58,8 +52,6 @@ impl std::fmt::Debug for Shared {
 
 struct Queue {
     waiting: Vec<Then>,
-    /// The committer sleeps until so many wait.
-    wanted: usize,
     /// The committer flushes.
     busy: bool,
     /// The thread of a request flushes; the committer waits for its end.
@@ -67,14 +59,6 @@ struct Queue {
     /// Running mean of the time of a flush.
     flush_time: Duration,
     stop: bool,
-}
-
-/// What the committer expects of the next group, from the last ones.
-struct Pace {
-    /// How many were at work around the last flush.
-    expected: usize,
-    /// Patience, as an index of [`LINGER`].
-    level: usize,
 }
 
 impl Committer {
@@ -86,7 +70,6 @@ impl Committer {
             every,
             queue: Mutex::new(Queue {
                 waiting: Vec::new(),
-                wanted: 1,
                 busy: false,
                 led: false,
                 flush_time: Duration::ZERO,
@@ -119,9 +102,9 @@ impl Committer {
             return;
         }
         queue.waiting.push(then);
-        let enough = queue.waiting.len() == queue.wanted && !queue.led;
+        let first = queue.waiting.len() == 1 && !queue.led;
         drop(queue);
-        if enough {
+        if first {
             self.shared.wake.notify_one();
         }
     }
@@ -226,25 +209,18 @@ impl Shared {
 
     fn run(&self) {
         let _alive = Alive(self);
-        let mut pace = Pace {
-            expected: 1,
-            level: LINGER.len() - 1,
-        };
         loop {
-            let (waiting, stop) = self.next_group(&mut pace);
-            let group = waiting.len();
+            let (waiting, stop) = self.next_group();
             self.commit(waiting);
-            let mut queue = self.queue();
-            queue.busy = false;
+            self.queue().busy = false;
             if stop {
                 return;
             }
-            pace.expected = (group + queue.waiting.len()).max(1);
         }
     }
 
     /// Sleeps until somebody waits, much waits, or it is time.
-    fn next_group(&self, pace: &mut Pace) -> (Vec<Then>, bool) {
+    fn next_group(&self) -> (Vec<Then>, bool) {
         let begun = Instant::now();
         let mut queue = self.queue();
         loop {
@@ -256,43 +232,8 @@ impl Shared {
             }
             queue = self.sleep(queue, left);
         }
-        if !queue.stop && !queue.waiting.is_empty() {
-            queue = self.linger(queue, pace);
-        }
         queue.busy = true;
         (std::mem::take(&mut queue.waiting), queue.stop)
-    }
-
-    /// Lets those of the last group queue again.
-    fn linger<'a>(
-        &'a self,
-        mut queue: MutexGuard<'a, Queue>,
-        pace: &mut Pace,
-    ) -> MutexGuard<'a, Queue> {
-        let before = queue.waiting.len();
-        if before >= pace.expected {
-            return queue;
-        }
-        let patience = queue
-            .flush_time
-            .mul_f64(LINGER[pace.level])
-            .min(LONGEST_LINGER);
-        let begun = Instant::now();
-        queue.wanted = pace.expected;
-        while queue.waiting.len() < pace.expected && !queue.stop {
-            let left = patience.saturating_sub(begun.elapsed());
-            if left.is_zero() {
-                break;
-            }
-            queue = self.sleep(queue, left);
-        }
-        queue.wanted = 1;
-        pace.level = if queue.waiting.len() > before || pace.level == 0 {
-            (pace.level + 1).min(LINGER.len() - 1)
-        } else {
-            pace.level - 1
-        };
-        queue
     }
 
     fn sleep<'a>(&'a self, queue: MutexGuard<'a, Queue>, most: Duration) -> MutexGuard<'a, Queue> {
