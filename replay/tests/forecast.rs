@@ -305,7 +305,10 @@ fn a_volume_younger_than_the_window_changed_all_that_it_holds() {
         p95: blocks,
         most: blocks,
     };
-    assert_eq!((found.windows, found.changed, found.owned), (1, all(17), all(0)));
+    assert_eq!(
+        (found.windows, found.changed, found.owned),
+        (1, all(17), all(0))
+    );
     assert_eq!(found.mapped, 13);
 }
 
