@@ -165,7 +165,7 @@ impl Store {
     /// command that died half-way. Cheap.
     ///
     /// # Errors
-    /// [`Kind::Poisoned`].
+    /// [`crate::Kind::Poisoned`].
     pub fn health(&self) -> Result<(), Error> {
         self.still_true(&self.lock())
     }
@@ -315,7 +315,7 @@ impl Store {
     /// Whether this actor may command the store at all; a refusal is recorded, as any other of an administrative command.
     ///
     /// # Errors
-    /// [`Kind::Permission`].
+    /// [`crate::Kind::Permission`].
     pub fn permit(&self, actor: &Actor) -> Result<(), Refusal> {
         crate::decide::permitted(self.owner, actor).inspect_err(|refusal| {
             execute::remember_refusal(&mut self.lock(), refusal);
