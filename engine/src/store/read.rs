@@ -8,11 +8,8 @@ use crate::error::Error;
 use crate::ids::Ino;
 use crate::refusal::{Kind, Refusal};
 use crate::state::{FileBody, Fileset};
-use std::sync::{Mutex, PoisonError};
 use strand_journal::{BLOCK_SIZE, BlockAddr, Error as JournalError};
 
-/// A reader of a whole file reads as much as this in two halves, side by side: what is read has to be copied and checked, while the disk goes on.
-const READ_IN_HALVES: usize = 512 << 10;
 /// How far a sequential reader reads ahead, in blocks (4 MiB).
 const AHEAD_BLOCKS: u64 = 1024;
 /// More runs than this in that much make a file fragmented.
@@ -210,42 +207,7 @@ impl FileReader<'_> {
             let from = self.ahead.max(block);
             self.announce(from, from.saturating_add(AHEAD_BLOCKS))?;
         }
-        if buf.len() >= READ_IN_HALVES {
-            return self.read_in_halves(offset, buf);
-        }
         self.store.read(&self.tree, self.ino, offset, buf)
-    }
-
-    fn read_in_halves(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Error> {
-        let half = buf.len() / 2;
-        // Both at the edge of a block, where the whole is.
-        let half = half - half % BLOCK_SIZE;
-        let (front, back) = buf.split_at_mut(half);
-        let behind = offset.saturating_add(half as u64);
-        let read = |at: u64, part: &mut [u8]| self.store.read(&self.tree, self.ino, at, part);
-        let back = Mutex::new(back);
-        let second = || {
-            read(
-                behind,
-                &mut back.lock().unwrap_or_else(PoisonError::into_inner),
-            )
-        };
-        std::thread::scope(|scope| {
-            let beside = std::thread::Builder::new().spawn_scoped(scope, second);
-            let first = read(offset, front)?;
-            // The file may end in the first half; a thread that cannot be had is done without.
-            let rest = match beside {
-                Ok(thread) => match thread.join() {
-                    Ok(rest) => rest,
-                    Err(panic) => std::panic::resume_unwind(panic),
-                },
-                Err(_) => second(),
-            };
-            Ok(match first == half {
-                true => first + rest?,
-                false => first,
-            })
-        })
     }
 
     /// Where the next mapped byte at or after `offset` is, if any (`SEEK_DATA`).
