@@ -6,8 +6,7 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-use strand_journal::disk::{Lock, LockError};
+use strand_journal::disk::{LayeredDisk, LayeredFile};
 use strand_journal::{BLOCK_SIZE, Disk, DiskFile, MemoryDisk};
 
 /// Where segments lie.
@@ -50,7 +49,11 @@ fn is_segment(path: &str) -> bool {
         .is_some_and(|rest| rest.starts_with('/'))
 }
 
-impl Disk for SparseDisk {
+impl LayeredDisk for SparseDisk {
+    fn beneath(&self) -> io::Result<&dyn Disk> {
+        Ok(&*self.beneath)
+    }
+
     fn create(&self, path: &str, len: u64) -> io::Result<Arc<dyn DiskFile>> {
         if self.keep.load(Ordering::SeqCst) || !is_segment(path) {
             return self.beneath.create(path, len);
@@ -109,20 +112,13 @@ impl Disk for SparseDisk {
         self.beneath.create_dir(path)
     }
 
-    fn sync_dir(&self, path: &str) -> io::Result<()> {
-        self.beneath.sync_dir(path)
-    }
-
     fn free_bytes(&self) -> io::Result<u64> {
         self.memory.free_bytes()
     }
 
-    fn lock_exclusive(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
-        self.beneath.lock_exclusive(timeout)
-    }
-
-    fn lock_shared(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
-        self.beneath.lock_shared(timeout)
+    /// Whatever lies beneath: a clock that runs here measures what the caller does, not a thread of the journal's.
+    fn background(&self) -> bool {
+        false
     }
 }
 
@@ -133,17 +129,9 @@ struct Headers {
     payload: [u8; 4],
 }
 
-impl DiskFile for Headers {
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
-    }
-
-    fn read_direct(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_direct(buf, offset)
+impl LayeredFile for Headers {
+    fn beneath(&self) -> io::Result<&dyn DiskFile> {
+        Ok(&*self.file)
     }
 
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
@@ -159,13 +147,5 @@ impl DiskFile for Headers {
 
     fn sync_data(&self) -> io::Result<()> {
         Ok(())
-    }
-
-    fn extend(&self, len: u64) -> io::Result<()> {
-        self.file.extend(len)
-    }
-
-    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.file.punch(offset, len)
     }
 }

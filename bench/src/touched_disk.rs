@@ -3,8 +3,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use strand_journal::disk::{Lock, LockError};
+use strand_journal::disk::LayeredDisk;
 use strand_journal::{DEFAULT_SEGMENT_SIZE, Disk, DiskFile, MemoryDisk};
 
 /// See the head of this module.
@@ -36,7 +35,11 @@ impl TouchedDisk {
     }
 }
 
-impl Disk for TouchedDisk {
+impl LayeredDisk for TouchedDisk {
+    fn beneath(&self) -> io::Result<&dyn Disk> {
+        Ok(&self.memory)
+    }
+
     fn create(&self, path: &str, len: u64) -> io::Result<Arc<dyn DiskFile>> {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         let found = if len == DEFAULT_SEGMENT_SIZE {
@@ -51,45 +54,5 @@ impl Disk for TouchedDisk {
             }
             None => self.memory.create(path, len),
         }
-    }
-
-    fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.memory.open(path)
-    }
-
-    fn open_read(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.memory.open_read(path)
-    }
-
-    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        self.memory.list(dir)
-    }
-
-    fn remove(&self, path: &str) -> io::Result<()> {
-        self.memory.remove(path)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.memory.rename(from, to)
-    }
-
-    fn create_dir(&self, path: &str) -> io::Result<()> {
-        self.memory.create_dir(path)
-    }
-
-    fn sync_dir(&self, path: &str) -> io::Result<()> {
-        self.memory.sync_dir(path)
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.memory.free_bytes()
-    }
-
-    fn lock_exclusive(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
-        self.memory.lock_exclusive(timeout)
-    }
-
-    fn lock_shared(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
-        self.memory.lock_shared(timeout)
     }
 }

@@ -3,12 +3,13 @@
 
 mod common;
 
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::*;
-use strand_journal::disk::{Lock, LockError};
+use strand_journal::disk::{LayeredDisk, LayeredFile};
 use strand_journal::*;
 
 /// Wraps a disk whose next write panics.
@@ -18,68 +19,29 @@ struct Panicking(MemoryDisk, Arc<AtomicBool>);
 #[derive(Debug)]
 struct PanickingFile(Arc<dyn DiskFile>, Arc<AtomicBool>);
 
-impl Disk for Panicking {
-    fn create(&self, path: &str, len: u64) -> std::io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(PanickingFile(
-            self.0.create(path, len)?,
-            Arc::clone(&self.1),
-        )))
+impl LayeredDisk for Panicking {
+    fn beneath(&self) -> io::Result<&dyn Disk> {
+        Ok(&self.0)
     }
-    fn open(&self, path: &str) -> std::io::Result<Arc<dyn DiskFile>> {
-        self.0.open(path)
-    }
-    fn open_read(&self, path: &str) -> std::io::Result<Arc<dyn DiskFile>> {
-        self.0.open_read(path)
-    }
-    fn list(&self, dir: &str) -> std::io::Result<Vec<String>> {
-        self.0.list(dir)
-    }
-    fn remove(&self, path: &str) -> std::io::Result<()> {
-        self.0.remove(path)
-    }
-    fn rename(&self, from: &str, to: &str) -> std::io::Result<()> {
-        self.0.rename(from, to)
-    }
-    fn create_dir(&self, path: &str) -> std::io::Result<()> {
-        self.0.create_dir(path)
-    }
-    fn sync_dir(&self, path: &str) -> std::io::Result<()> {
-        self.0.sync_dir(path)
-    }
-    fn free_bytes(&self) -> std::io::Result<u64> {
-        self.0.free_bytes()
-    }
-    fn lock_exclusive(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
-        self.0.lock_exclusive(timeout)
-    }
-    fn lock_shared(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
-        self.0.lock_shared(timeout)
+
+    fn file(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
+        Arc::new(PanickingFile(file, Arc::clone(&self.1)))
     }
 }
 
-impl DiskFile for PanickingFile {
-    fn len(&self) -> std::io::Result<u64> {
-        self.0.len()
+impl LayeredFile for PanickingFile {
+    fn beneath(&self) -> io::Result<&dyn DiskFile> {
+        Ok(&*self.0)
     }
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<usize> {
-        self.0.read_at(buf, offset)
-    }
-    fn read_direct(&self, buf: &mut [u8], offset: u64) -> std::io::Result<usize> {
-        self.0.read_direct(buf, offset)
-    }
-    fn write_at(&self, parts: &[std::io::IoSlice<'_>], offset: u64) -> std::io::Result<()> {
+
+    fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
         assert!(!self.1.load(Ordering::Relaxed), "a disk that panics");
         self.0.write_at(parts, offset)
     }
-    fn sync_data(&self) -> std::io::Result<()> {
+
+    fn sync_data(&self) -> io::Result<()> {
         std::thread::sleep(Duration::from_millis(1));
         self.0.sync_data()
-    }
-    fn extend(&self, len: u64) -> std::io::Result<()> {
-        self.0.extend(len)
-    }
-    fn punch(&self, offset: u64, len: u64) -> std::io::Result<()> {
-        self.0.punch(offset, len)
     }
 }
 

@@ -9,49 +9,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::*;
-use strand_journal::disk::{Lock, LockError};
+use strand_journal::disk::LayeredDisk;
 use strand_journal::*;
 
 /// Files with so much room as somebody else leaves.
 #[derive(Debug)]
 struct Shared(FileDisk, Arc<AtomicU64>);
 
-impl Disk for Shared {
-    fn create(&self, path: &str, len: u64) -> io::Result<Arc<dyn DiskFile>> {
-        self.0.create(path, len)
+impl LayeredDisk for Shared {
+    fn beneath(&self) -> io::Result<&dyn Disk> {
+        Ok(&self.0)
     }
-    fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.0.open(path)
-    }
-    fn open_read(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.0.open_read(path)
-    }
-    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        self.0.list(dir)
-    }
-    fn remove(&self, path: &str) -> io::Result<()> {
-        self.0.remove(path)
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-    fn create_dir(&self, path: &str) -> io::Result<()> {
-        self.0.create_dir(path)
-    }
-    fn sync_dir(&self, path: &str) -> io::Result<()> {
-        self.0.sync_dir(path)
-    }
+
     fn free_bytes(&self) -> io::Result<u64> {
         Ok(self.1.load(Ordering::Relaxed))
-    }
-    fn lock_exclusive(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
-        self.0.lock_exclusive(timeout)
-    }
-    fn lock_shared(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
-        self.0.lock_shared(timeout)
-    }
-    fn background(&self) -> bool {
-        true
     }
 }
 

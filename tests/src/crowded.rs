@@ -4,8 +4,7 @@ use crate::lockstep::SEGMENT_SIZE;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use strand_journal::disk::{Disk, DiskFile, FaultyDisk, Lock, LockError};
+use strand_journal::disk::{Disk, DiskFile, FaultyDisk, LayeredDisk, LayeredFile};
 
 /// What a store of the tests' segments keeps back of a disk: four segments for going back and for removals, two for what is moved, and as much again for state
 /// files and archives, which are small, and what reckoning by whole segments leaves over.
@@ -100,6 +99,12 @@ impl Crowded {
         }
         done
     }
+}
+
+impl LayeredDisk for Crowded {
+    fn beneath(&self) -> io::Result<&dyn Disk> {
+        Ok(&self.inner)
+    }
 
     fn file(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
         Arc::new(CrowdedFile {
@@ -107,52 +112,10 @@ impl Crowded {
             file,
         })
     }
-}
 
-impl Disk for Crowded {
     fn create(&self, path: &str, len: u64) -> io::Result<Arc<dyn DiskFile>> {
         let made = self.allocate(len, || self.inner.create(path, len));
         made.map(|f| self.file(f))
-    }
-
-    fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.inner.open(path).map(|f| self.file(f))
-    }
-
-    fn open_read(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.inner.open_read(path).map(|f| self.file(f))
-    }
-
-    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        self.inner.list(dir)
-    }
-
-    fn remove(&self, path: &str) -> io::Result<()> {
-        self.inner.remove(path)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.inner.rename(from, to)
-    }
-
-    fn create_dir(&self, path: &str) -> io::Result<()> {
-        self.inner.create_dir(path)
-    }
-
-    fn sync_dir(&self, path: &str) -> io::Result<()> {
-        self.inner.sync_dir(path)
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.inner.free_bytes()
-    }
-
-    fn lock_exclusive(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
-        self.inner.lock_exclusive(timeout)
-    }
-
-    fn lock_shared(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
-        self.inner.lock_shared(timeout)
     }
 }
 
@@ -162,17 +125,9 @@ struct CrowdedFile {
     file: Arc<dyn DiskFile>,
 }
 
-impl DiskFile for CrowdedFile {
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
-    }
-
-    fn read_direct(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_direct(buf, offset)
+impl LayeredFile for CrowdedFile {
+    fn beneath(&self) -> io::Result<&dyn DiskFile> {
+        Ok(&*self.file)
     }
 
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
@@ -182,16 +137,8 @@ impl DiskFile for CrowdedFile {
             .allocate(grown, || self.file.write_at(parts, offset))
     }
 
-    fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
     fn extend(&self, len: u64) -> io::Result<()> {
         let grown = len.saturating_sub(self.file.len()?);
         self.disk.allocate(grown, || self.file.extend(len))
-    }
-
-    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.file.punch(offset, len)
     }
 }

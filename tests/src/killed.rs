@@ -1,11 +1,10 @@
 //! A process that is killed: from some call on its disk answers nothing, but the machine lives on, and with it the page cache. What was written
 //! and not flushed can be read by the next process, and is lost if the power goes after that.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-use strand_journal::disk::{Disk, DiskFile, Lock, LockError};
+use strand_journal::disk::{Disk, DiskFile, LayeredDisk, LayeredFile};
 
 /// A disk that stops answering after so many flushes.
 #[derive(Clone, Debug)]
@@ -50,6 +49,13 @@ impl Killed {
             Ok(())
         }
     }
+}
+
+impl LayeredDisk for Killed {
+    fn beneath(&self) -> io::Result<&dyn Disk> {
+        self.alive()?;
+        Ok(&*self.inner)
+    }
 
     fn file(&self, file: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
         Arc::new(KilledFile {
@@ -57,60 +63,10 @@ impl Killed {
             file,
         })
     }
-}
-
-impl Disk for Killed {
-    fn create(&self, path: &str, len: u64) -> io::Result<Arc<dyn DiskFile>> {
-        self.alive()?;
-        self.inner.create(path, len).map(|f| self.file(f))
-    }
-
-    fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.alive()?;
-        self.inner.open(path).map(|f| self.file(f))
-    }
-
-    fn open_read(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.alive()?;
-        self.inner.open_read(path).map(|f| self.file(f))
-    }
-
-    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        self.alive()?;
-        self.inner.list(dir)
-    }
-
-    fn remove(&self, path: &str) -> io::Result<()> {
-        self.alive()?;
-        self.inner.remove(path)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.alive()?;
-        self.inner.rename(from, to)
-    }
-
-    fn create_dir(&self, path: &str) -> io::Result<()> {
-        self.alive()?;
-        self.inner.create_dir(path)
-    }
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {
         self.flush()?;
         self.inner.sync_dir(path)
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.alive()?;
-        self.inner.free_bytes()
-    }
-
-    fn lock_exclusive(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
-        self.inner.lock_exclusive(timeout)
-    }
-
-    fn lock_shared(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
-        self.inner.lock_shared(timeout)
     }
 }
 
@@ -120,39 +76,14 @@ struct KilledFile {
     file: Arc<dyn DiskFile>,
 }
 
-impl DiskFile for KilledFile {
-    fn len(&self) -> io::Result<u64> {
+impl LayeredFile for KilledFile {
+    fn beneath(&self) -> io::Result<&dyn DiskFile> {
         self.disk.alive()?;
-        self.file.len()
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.disk.alive()?;
-        self.file.read_at(buf, offset)
-    }
-
-    fn read_direct(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.disk.alive()?;
-        self.file.read_direct(buf, offset)
-    }
-
-    fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        self.disk.alive()?;
-        self.file.write_at(parts, offset)
+        Ok(&*self.file)
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.disk.flush()?;
         self.file.sync_data()
-    }
-
-    fn extend(&self, len: u64) -> io::Result<()> {
-        self.disk.alive()?;
-        self.file.extend(len)
-    }
-
-    fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.disk.alive()?;
-        self.file.punch(offset, len)
     }
 }

@@ -1,14 +1,17 @@
 //! The disk seam: all that a store asks of a file system, small enough to fake.
 //!
 //! [`FileDisk`] is the real one, [`MemoryDisk`] keeps files in memory, [`FaultyDisk`] loses, tears and refuses on
-//! demand, [`SlowDisk`] makes flushes slow. No rule of the journal lives here.
+//! demand, [`SlowDisk`] makes flushes slow. A disk over another is a [`LayeredDisk`], which says what it changes and no more. No rule of
+//! the journal lives here.
 //!
 //! Paths are relative to the store's directory, with `/` between the parts; `""` is the directory itself.
 
 mod bulk;
+mod composed;
 mod faulty;
 mod file;
 mod file_lock;
+mod layered;
 mod memory;
 mod slow;
 
@@ -19,6 +22,7 @@ use std::time::Duration;
 
 pub use faulty::{CallKind, FaultyDisk};
 pub use file::FileDisk;
+pub use layered::{LayeredDisk, LayeredFile};
 pub use memory::MemoryDisk;
 pub use slow::SlowDisk;
 
@@ -51,18 +55,7 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// As for [`Disk::create`].
     fn create_prepared(&self, path: &str, len: u64) -> io::Result<Arc<dyn DiskFile>> {
-        let file = self.create(path, len)?;
-        let zeros = vec![0u8; usize::try_from(len.min(1 << 20)).unwrap_or(1 << 20)];
-        let mut at = 0;
-        while at < len {
-            let part = usize::try_from(len - at)
-                .unwrap_or(usize::MAX)
-                .min(zeros.len());
-            file.write_at(&[IoSlice::new(&zeros[..part])], at)?;
-            at += part as u64;
-        }
-        file.sync_data()?;
-        Ok(file)
+        composed::create_prepared(self, path, len)
     }
 
     /// An existing file for reading and writing.
@@ -135,18 +128,7 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// `NotFound`, `FileTooLarge`, others.
     fn read_small(&self, path: &str, limit: u64) -> io::Result<Vec<u8>> {
-        let file = self.open_read(path)?;
-        let len = file.len()?;
-        if len > limit {
-            return Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                format!("{path} has {len} bytes, at most {limit} were expected"),
-            ));
-        }
-        let mut bytes = vec![0u8; usize::try_from(len).map_err(io::Error::other)?];
-        let got = file.read_at(&mut bytes, 0)?;
-        bytes.truncate(got);
-        Ok(bytes)
+        composed::read_small(self, path, limit)
     }
 
     /// Replaces a whole file, all or nothing, and durably: a temporary file, its flush, a rename, the directory's flush.
@@ -154,10 +136,7 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// What the file system says; the old file is then still there.
     fn write_small(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
-        let temporary = temporary_of(path);
-        self.prepare_small(path, bytes)?.sync_data()?;
-        self.rename(&temporary, path)?;
-        self.sync_dir(path.rsplit_once('/').map_or("", |(dir, _)| dir))
+        composed::write_small(self, path, bytes)
     }
 
     /// The first step of [`Disk::write_small`], for those who write many small files and flush them together: the temporary file
@@ -166,14 +145,7 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// What the file system says; what is left of the temporary file is overwritten by the next try.
     fn prepare_small(&self, path: &str, bytes: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
-        let temporary = temporary_of(path);
-        match self.remove(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let file = self.create(&temporary, bytes.len() as u64)?;
-        file.write_at(&[IoSlice::new(bytes)], 0)?;
-        Ok(file)
+        composed::prepare_small(self, path, bytes)
     }
 }
 
@@ -195,7 +167,7 @@ pub trait DiskFile: Send + Sync + Debug {
     /// # Errors
     /// What the file system says.
     fn is_empty(&self) -> io::Result<bool> {
-        Ok(self.len()? == 0)
+        composed::is_empty(self)
     }
 
     /// Fills `buf` from `offset` on and says how much: less than asked only at the end of the file.

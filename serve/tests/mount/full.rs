@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use strand_engine::{
     Command, InitOptions, Kind, NewBody, Source, Store, StoreId, SystemClock, VolumeId,
 };
-use strand_journal::disk::{Lock, LockError};
-use strand_journal::{Disk, DiskFile, MemoryDisk};
+use strand_journal::disk::LayeredDisk;
+use strand_journal::{Disk, MemoryDisk};
 use strand_serve::{Force, Live, LiveOptions};
 
 const SEGMENT: u64 = 64 << 10;
@@ -54,21 +54,9 @@ impl Drop for LetGo {
     }
 }
 
-impl Disk for Held {
-    fn create(&self, path: &str, len: u64) -> io::Result<Arc<dyn DiskFile>> {
-        self.inner.create(path, len)
-    }
-
-    fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.inner.open(path)
-    }
-
-    fn open_read(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
-        self.inner.open_read(path)
-    }
-
-    fn list(&self, dir: &str) -> io::Result<Vec<String>> {
-        self.inner.list(dir)
+impl LayeredDisk for Held {
+    fn beneath(&self) -> io::Result<&dyn Disk> {
+        Ok(&self.inner)
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
@@ -78,30 +66,6 @@ impl Disk for Held {
             drop(self.told.wait_while(held, |(held, _)| *held).unwrap());
         }
         self.inner.remove(path)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.inner.rename(from, to)
-    }
-
-    fn create_dir(&self, path: &str) -> io::Result<()> {
-        self.inner.create_dir(path)
-    }
-
-    fn sync_dir(&self, path: &str) -> io::Result<()> {
-        self.inner.sync_dir(path)
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.inner.free_bytes()
-    }
-
-    fn lock_exclusive(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
-        self.inner.lock_exclusive(timeout)
-    }
-
-    fn lock_shared(&self, timeout: Duration) -> Result<Box<dyn Lock>, LockError> {
-        self.inner.lock_shared(timeout)
     }
 }
 
