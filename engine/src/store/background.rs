@@ -8,6 +8,7 @@ use crate::event::Actor;
 use crate::ids::Seq;
 use crate::jobs::{Job, JobKind};
 use crate::owner::settle;
+use crate::state::State;
 use crate::statefile;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -170,7 +171,7 @@ impl Drop for StateFiles {
 
 /// A state, and the ticket behind which its journal position lies.
 pub(super) struct Frozen {
-    state: crate::state::State,
+    state: State,
     fence: strand_journal::Ticket,
 }
 
@@ -178,18 +179,24 @@ impl Frozen {
     /// Where nobody else writes or removes state files.
     fn write(
         &self,
-        journal: &strand_journal::Journal,
-        disk: &dyn strand_journal::Disk,
+        journal: &Journal,
+        disk: &dyn Disk,
     ) -> Result<u64, Error> {
         let start = journal.start_after(self.fence)?;
         let written = statefile::write(disk, &self.state, &start, journal.store())?;
-        // What stands for events that have moved away, and what the windows' oldest views are folded from.
-        let base = journal.reader().origin().number - 1;
-        let window = self.state.oldest_window().unwrap_or(0);
-        statefile::prune(disk, KEEP, &[base, window])?;
-        super::room::count_others(journal, disk);
+        prune(journal, disk, &self.state)?;
         Ok(written.bytes)
     }
+}
+
+/// After a state file was written, and where nobody else writes or removes one: those that are too many go, and the journal hears what the others take.
+pub(super) fn prune(journal: &Journal, disk: &dyn Disk, now: &State) -> Result<(), Error> {
+    // What stands for events that have moved away, and what the windows' oldest views are folded from.
+    let base = journal.reader().origin().number - 1;
+    let window = now.oldest_window().unwrap_or(0);
+    let pruned = statefile::prune(disk, KEEP, &[base, window]);
+    super::room::count_others(journal, disk);
+    Ok(pruned?)
 }
 
 /// How far the journal reaches, in bytes.

@@ -1,7 +1,7 @@
 //! Where the store's events begin. Older ones can be moved away; a base state then stands for them: an ordinary state file that is never removed.
 
 use super::history::reach;
-use super::{Store, open::base_for};
+use super::{Store, background::prune, open::base_for};
 use crate::command::Command;
 use crate::damage::Damage;
 use crate::error::Error;
@@ -162,6 +162,10 @@ impl Store {
         // The store begins with what can be read, or not there.
         beginning(&*self.disk, self.journal.store(), place)?;
         let moved = self.journal.move_archives_before(&place, None)?;
+        // Each movement leaves a base state; those before are of no use any more.
+        if let Err(error) = prune(&self.journal, &*self.disk, &self.state()) {
+            tracing::warn!(%error, "state files that are of no use any more stay");
+        }
         drop(alone);
         self.tell_horizon()?;
         Ok(MovedArchives {

@@ -215,6 +215,10 @@ impl Store {
         enough: &dyn Fn(&Store) -> bool,
         job: &Job,
     ) -> Result<Option<bool>, Error> {
+        // Nobody has to wait for a copy of what is no longer to be kept; where it cannot go, space is given back all the same.
+        if let Err(error) = self.trim_archives() {
+            tracing::warn!(%error, "archives that are no longer to be kept stay");
+        }
         let swept = self.sweep_until(wanted, job)?;
         if enough(self) {
             return Ok(Some(true));

@@ -10,6 +10,7 @@ use crate::decide::is_past;
 use crate::error::Error;
 use crate::event::Actor;
 use crate::ids::Seq;
+use crate::marks::roots_of;
 use crate::space::Retention;
 use crate::state::State;
 use crate::statefile;
@@ -325,11 +326,12 @@ impl Store {
     /// # Errors
     /// As [`Store::submit`] and [`Store::commit`].
     pub fn release_all_history(&self) -> Result<Option<Seq>, Error> {
-        let remembered = remembered(&self.state());
+        // What waits to be handed down would be alive with the position where the windows begin.
+        self.settle()?;
+        let before = count_roots(&self.state());
         let released = self.release_to_present()?;
-        // At the position where the windows begin now, what only undo could bring back was there still, and is alive with it: it goes where they begin
-        // after it was forgotten.
-        match released.is_some() && self::remembered(&self.state()) < remembered {
+        // At that position, what only undo could bring back was there still, and is alive with it: it goes where they begin after it was forgotten.
+        match released.is_some() && count_roots(&self.state()) < before {
             true => Ok(self.release_to_present()?.or(released)),
             false => Ok(released),
         }
@@ -354,10 +356,11 @@ impl Store {
     }
 }
 
-/// How much there is that undo could bring back, or that was gone back from.
-fn remembered(state: &State) -> usize {
-    let returned = state.volumes.values().map(|v| v.returned.len());
-    state.changes.len() + returned.sum::<usize>()
+/// How many roots a state keeps alive.
+fn count_roots(state: &State) -> usize {
+    let mut roots = Vec::new();
+    roots_of(state, &mut roots);
+    roots.len()
 }
 
 struct Step {
