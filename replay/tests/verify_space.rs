@@ -19,14 +19,14 @@ fn report(f: &Fixture) -> Report {
     verify(&f.store, &ALL, &|_| {}).unwrap()
 }
 
-/// A file of which the first blocks were written long ago.
-fn long_ago() -> (Fixture, VolumeId, Ino) {
+/// A file of which so many blocks, from the first on, were written long ago.
+fn long_ago(blocks: u64) -> (Fixture, VolumeId, Ino) {
     let f = Fixture::on(Arc::new(MemoryDisk::new()), 64 << 10);
     let v = f.volume("pg");
     let file = f.file(v, "a");
-    f.write(v, file, 0, 8, 1);
+    f.write(v, file, 0, blocks, 1);
     for fill in 2..60 {
-        f.write(v, file, 8, 4, fill);
+        f.write(v, file, blocks, 4, fill);
     }
     f.store.sync().unwrap();
     (f, v, file)
@@ -48,7 +48,7 @@ fn spoil(f: &Fixture, address: u64) {
 
 #[test]
 fn what_lies_before_the_horizon_is_read_too() {
-    let (f, v, file) = long_ago();
+    let (f, v, file) = long_ago(8);
     let now = f.store.state().boundary;
     let moved = f.store.move_archives(now, None).unwrap();
     let sound = report(&f);
@@ -73,14 +73,7 @@ fn what_lies_before_the_horizon_is_read_too() {
 
 #[test]
 fn of_many_bad_blocks_before_the_horizon_all_are_noted_and_the_rest_is_counted() {
-    let f = Fixture::on(Arc::new(MemoryDisk::new()), 64 << 10);
-    let v = f.volume("pg");
-    let file = f.file(v, "a");
-    f.write(v, file, 0, 30, 1);
-    for fill in 2..60 {
-        f.write(v, file, 40, 4, fill);
-    }
-    f.store.sync().unwrap();
+    let (f, v, file) = long_ago(30);
     let now = f.store.state().boundary;
     f.store.move_archives(now, None).unwrap();
     for block in 0..30 {
@@ -95,7 +88,7 @@ fn of_many_bad_blocks_before_the_horizon_all_are_noted_and_the_rest_is_counted()
 
 #[test]
 fn a_bad_copy_is_found_with_its_file_and_the_store_is_sound_without_what_was_given_back() {
-    let (f, v, file) = long_ago();
+    let (f, v, file) = long_ago(8);
     let now = ReclaimOptions {
         now: true,
         ..ReclaimOptions::default()
@@ -118,7 +111,7 @@ fn a_bad_copy_is_found_with_its_file_and_the_store_is_sound_without_what_was_giv
 
 #[test]
 fn what_a_tree_shows_and_is_not_there_is_damage() {
-    let (f, v, file) = long_ago();
+    let (f, v, file) = long_ago(8);
     let (birth, _) = lies(&f, v, file, 3);
     let per_segment = f.store.journal().blocks_per_segment();
     // Nobody may say so while it is alive: it is said all the same.

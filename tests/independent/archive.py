@@ -6,7 +6,7 @@ import subprocess
 import zlib
 
 from blake3 import blake3
-from forms import Bytes, need
+from forms import Bytes, need, varint
 
 NO_ZSTD = "archives are compressed, and the program zstd is not there"
 CHUNK = 2_097_152
@@ -65,13 +65,6 @@ def cores_of(columns, entry, store, segment, before, block):
         chain = blake3(chain + core)
         previous, block, first = block, block + headers[n] + payloads[n], first + counts[n]
     need(b.at == len(columns), "columns that mean nothing")
-
-def varint(number):
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    return bytes(out) + bytes([number])
 
 def archived(path, store, segment):
     """The cores of a segment's frames from its archive: (block, core) each, in order."""

@@ -1,16 +1,10 @@
 """The digest of a tree, as docs/format.md has it under "State digest"."""
 from blake3 import blake3
+from forms import varint
 
 FACTORS, WORD = (1 << 32, 0x9E3779B97F4A7C15), (1 << 64) - 1
 SEEDS = (0x5374_7261_6E64_6C30, 0x5374_7261_6E64_6C31)
 TYPES = (0o100000, 0o040000, 0o120000, 0o010000, 0o140000, 0o020000, 0o060000)
-
-def varint(number):
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    return bytes(out) + bytes([number])
 
 def zigzag(number):
     return varint(number << 1 if number >= 0 else ~number << 1 | 1)

@@ -25,6 +25,14 @@ class Bytes:
             need(value >> bits == 0 and shift < bits + 7, "a number is too large")
         return value
 
+def varint(number):
+    """The other way: a number's bytes."""
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes(out) + bytes([number])
+
 FORMS = {  # a function reads; a string lists the parts of a structure; a tuple has the parts of each choice
     "u32": lambda b: b.varint(32), "u64": lambda b: b.varint(64), "u128": lambda b: b.varint(128),
     "i64": lambda b: (lambda n: -(n >> 1) - 1 if n & 1 else n >> 1)(b.varint(64)),

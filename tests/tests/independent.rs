@@ -270,6 +270,17 @@ fn reach(step: &Step) -> u64 {
     }
 }
 
+/// One step of both, the engine and the reference; the store's present is remembered.
+fn walk(lockstep: &mut Lockstep, step: &Step, seed: u64) {
+    lockstep
+        .step(step)
+        .unwrap_or_else(|e| panic!("seed {seed}: {step:?}: {e}"));
+    lockstep
+        .compare(Depth::Sampled(u64::MAX))
+        .unwrap_or_else(|e| panic!("seed {seed}: after {step:?}: {e}"));
+    lockstep.remember();
+}
+
 #[test]
 fn the_independent_reader_follows_random_histories() {
     for seed in [11, 12] {
@@ -281,13 +292,7 @@ fn the_independent_reader_follows_random_histories() {
             if reach(&step) > LARGEST {
                 continue;
             }
-            lockstep
-                .step(&step)
-                .unwrap_or_else(|e| panic!("seed {seed}: {step:?}: {e}"));
-            lockstep
-                .compare(Depth::Sampled(u64::MAX))
-                .unwrap_or_else(|e| panic!("seed {seed}: after {step:?}: {e}"));
-            lockstep.remember();
+            walk(&mut lockstep, &step, seed);
         }
         if compare(lockstep.store(), &path).is_none() {
             return;
@@ -310,13 +315,7 @@ fn the_independent_reader_reads_archives_and_from_a_horizon_on() {
             if reach(&step) > LARGEST || away && turn < 130 {
                 continue;
             }
-            lockstep
-                .step(&step)
-                .unwrap_or_else(|e| panic!("seed {seed}: {step:?}: {e}"));
-            lockstep
-                .compare(Depth::Sampled(u64::MAX))
-                .unwrap_or_else(|e| panic!("seed {seed}: after {step:?}: {e}"));
-            lockstep.remember();
+            walk(&mut lockstep, &step, seed);
             if turn == 130 || turn == 259 {
                 let most_live = 100;
                 let now = turn == 130;

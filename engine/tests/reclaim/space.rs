@@ -53,8 +53,8 @@ fn within_the_window_nothing_goes() {
     town.reopened().check();
 }
 
-#[test]
-fn a_small_retention_lets_space_go_while_the_store_is_open() {
+/// Much was written over, and of what that was a MiB is kept.
+fn with_a_small_retention() -> Town {
     let mut town = Town::new(None);
     let command = Command::RetentionSet {
         volume: town.volume,
@@ -65,6 +65,12 @@ fn a_small_retention_lets_space_go_while_the_store_is_open() {
     };
     town.store.run(&me(), command).unwrap();
     town.write(2000);
+    town
+}
+
+#[test]
+fn a_small_retention_lets_space_go_while_the_store_is_open() {
+    let town = with_a_small_retention();
     let done = town.store.reclaim(&ReclaimOptions::default()).unwrap();
     assert!(done.segments > 50, "{done:?}");
     let begins = town.store.state().volume(town.volume).unwrap().history;
@@ -79,16 +85,7 @@ fn a_small_retention_lets_space_go_while_the_store_is_open() {
 
 #[test]
 fn a_window_moves_on_over_what_an_opening_folded() {
-    let mut town = Town::new(None);
-    let command = Command::RetentionSet {
-        volume: town.volume,
-        retention: Retention {
-            age: None,
-            bytes: Some(1 << 20),
-        },
-    };
-    town.store.run(&me(), command).unwrap();
-    town.write(2000);
+    let town = with_a_small_retention();
     // The process dies, and with it the states that it had kept.
     let town = town.reopened();
     let done = town.store.reclaim(&ReclaimOptions::default()).unwrap();

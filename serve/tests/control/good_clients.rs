@@ -21,6 +21,18 @@ fn make_volume(client: &Client, name: &str) {
     client.run(command, false).unwrap();
 }
 
+fn new_file(volume: &Volume, name: &str) -> Command {
+    Command::Create {
+        volume: volume.id,
+        dir: volume.live.root,
+        name: name.as_bytes().into(),
+        body: NewBody::File,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+    }
+}
+
 #[test]
 fn commands_are_carried_out_and_seen_beside_before_they_are_durable() {
     let served = Served::new();
@@ -28,20 +40,11 @@ fn commands_are_carried_out_and_seen_beside_before_they_are_durable() {
     make_volume(&client, "pg");
     let store = served.beside(&client);
     let volume = store.state().volume_named("pg").unwrap().clone();
-    let name: Bytes = b"f"[..].into();
-    let create = Command::Create {
-        volume: volume.id,
-        dir: volume.live.root,
-        name: name.clone(),
-        body: NewBody::File,
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-    };
-    let created = client.submit(create, &[]).unwrap().into_done();
+    let created = client.submit(new_file(&volume, "f"), &[]);
+    let created = created.unwrap().into_done();
     assert!(store.take_over(&created).unwrap());
     let tree = store.state().volume(volume.id).unwrap().live.clone();
-    let ino = tree.child(volume.live.root, &name).unwrap();
+    let ino = tree.child(volume.live.root, b"f").unwrap();
     // The longest payload that a frame takes.
     let data = vec![7; 1 << 20];
     let written = client.write(volume.id, ino, 10, &data).unwrap().into_done();
@@ -98,15 +101,7 @@ fn an_answer_that_is_too_long_leaves_its_events_to_the_journal() {
     };
     client.run(checkpoint, false).unwrap();
     for n in 0..6000 {
-        let create = Command::Create {
-            volume: volume.id,
-            dir: volume.live.root,
-            name: format!("{n:0>240}").into_bytes().into(),
-            body: NewBody::File,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-        };
+        let create = new_file(&volume, &format!("{n:0>240}"));
         client.submit(create, &[]).unwrap();
     }
     store
@@ -177,15 +172,7 @@ fn a_client_from_before_a_rollback_writes_nothing_into_the_tree_after_it() {
     make_volume(&client, "pg");
     let store = served.beside(&client);
     let volume = store.state().volume_named("pg").unwrap().clone();
-    let create = |name: &str| Command::Create {
-        volume: volume.id,
-        dir: volume.live.root,
-        name: name.as_bytes().into(),
-        body: NewBody::File,
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-    };
+    let create = |name: &str| new_file(&volume, name);
     let created = client.submit(create("f"), &[]).unwrap().into_done();
     let ino = match created.events.last() {
         Some(Event::Created { ino, .. }) => *ino,
