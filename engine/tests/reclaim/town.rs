@@ -6,7 +6,7 @@ use strand_engine::*;
 use strand_journal::{Disk, MemoryDisk};
 
 pub(crate) const BLOCKS: u64 = 48;
-const BLOCK: usize = 4096;
+pub(crate) const BLOCK: usize = 4096;
 
 pub(crate) fn me() -> Actor {
     Actor {
