@@ -147,12 +147,9 @@ impl Works {
 /// # Errors
 /// What the file system says; `AlreadyExists` where another file has its name.
 pub fn keep_archive(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> io::Result<()> {
-    match fs::openat(
-        dir,
-        name,
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    ) {
+    // Somebody else's pipe of that name would hold the job, and with it the daemon's end, for as long as he likes.
+    let common = OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match fs::openat(dir, name, OFlags::RDONLY | common, Mode::empty()) {
         Ok(there) => {
             let mut found = Vec::new();
             let most = bytes.len() as u64 + 1;
@@ -173,8 +170,7 @@ pub fn keep_archive(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> io::Result
         Err(error) => return Err(error.into()),
     }
     let temporary = format!(".{name}.tmp");
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | common;
     let mut file = File::from(fs::openat(
         dir,
         temporary.as_str(),
@@ -299,5 +295,24 @@ mod tests {
         }
         assert_eq!(std::fs::read(dir.path().join("1.arc")).unwrap(), b"events");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_pipe_in_place_of_an_archive_holds_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        for (pipe, wanted) in [
+            ("1.arc", io::ErrorKind::AlreadyExists),
+            (".2.arc.tmp", io::Error::from(Errno::NXIO).kind()),
+        ] {
+            let at = File::open(dir.path()).unwrap();
+            let mode = Mode::RUSR | Mode::WUSR;
+            fs::mknodat(at.as_fd(), pipe, fs::FileType::Fifo, mode, 0).unwrap();
+            let name = if pipe == "1.arc" { "1.arc" } else { "2.arc" };
+            let (tell, told) = std::sync::mpsc::channel();
+            std::thread::spawn(move || tell.send(keep_archive(at.as_fd(), name, b"events")));
+            let kept = told.recv_timeout(Duration::from_secs(20));
+            let error = kept.expect("it waits for the pipe").unwrap_err();
+            assert_eq!(error.kind(), wanted, "{pipe}: {error}");
+        }
     }
 }
