@@ -234,6 +234,11 @@ impl Error {
         self.kind().errno()
     }
 
+    /// Whether the disk could not give what lies there. What it could not take is another matter.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Error::Io { action: "read", .. })
+    }
+
     pub(crate) fn io(action: &'static str, path: &str, source: io::Error) -> Error {
         Error::Io {
             action,

@@ -18,7 +18,7 @@ pub struct Reader {
     core: Arc<Core>,
 }
 
-/// A payload block that is not what its header says.
+/// A payload block that cannot be read, or is not what its header says.
 #[derive(Copy, Clone, Eq, PartialEq, Debug)]
 pub struct BadBlock {
     /// Its address.
@@ -29,13 +29,16 @@ pub struct BadBlock {
     pub offset: u64,
     /// The number of the record it belongs to.
     pub number: u64,
-    /// What does not match.
+    /// What is wrong.
     pub reason: BadReason,
 }
 
-/// What does not match in a payload block.
+/// What is wrong with a payload block.
 #[derive(Copy, Clone, Eq, PartialEq, Debug, thiserror::Error)]
 pub enum BadReason {
+    /// The disk fails to read it.
+    #[error("it cannot be read")]
+    Unreadable,
     /// The crc32 in the core.
     #[error("the checksum is wrong")]
     Checksum,
@@ -152,21 +155,27 @@ impl Reader {
         self.core.segments.read(frame.segment, first, buf, false)
     }
 
-    /// Reads the payload of a frame and checks crc32, leaf and root; gives the blocks that fail.
+    /// Reads the payload of a frame and checks crc32, leaf and root; gives the blocks that fail. One that the disk cannot read fails
+    /// by itself: its neighbours are read.
     ///
     /// # Errors
-    /// [`Error::Gone`] as for [`Reader::read_payload`], where the frame has payload; [`Error::Io`].
+    /// [`Error::Gone`] as for [`Reader::read_payload`], where the frame has payload; [`Error::Io`] where the segment cannot be opened.
     pub fn check_payload(&self, frame: &Frame) -> Result<Vec<BadBlock>, Error> {
         let mut bad = Vec::new();
         if frame.payload_blocks == 0 {
             return Ok(bad);
         }
         let mut payload = vec![0u8; frame.payload_blocks as usize * BLOCK_SIZE];
-        self.read_payload(frame, &mut payload)?;
+        let unreadable = match self.read_payload(frame, &mut payload) {
+            Err(error) if error.is_unreadable() => self.read_apart(frame, &mut payload)?,
+            other => other.map(|()| Vec::new())?,
+        };
         let root_matches = frame.root_matches();
         let sums = frame.crcs().iter().zip(frame.leaves().chunks_exact(16));
         for (i, (bytes, (crc, noted))) in payload.as_chunks().0.iter().zip(sums).enumerate() {
-            let reason = if crc32fast::hash(bytes) != crc {
+            let reason = if unreadable.binary_search(&i).is_ok() {
+                BadReason::Unreadable
+            } else if crc32fast::hash(bytes) != crc {
                 BadReason::Checksum
             } else if leaf(bytes)[..] != *noted {
                 BadReason::Leaf
@@ -178,6 +187,20 @@ impl Reader {
             bad.push(self.bad_block(frame, i as u32, reason));
         }
         Ok(bad)
+    }
+
+    /// Reads a frame's payload block by block; gives those that the disk cannot read, ascending.
+    fn read_apart(&self, frame: &Frame, payload: &mut [u8]) -> Result<Vec<usize>, Error> {
+        let first = frame.block + frame.header_blocks;
+        let mut unreadable = Vec::new();
+        for (i, bytes) in payload.chunks_exact_mut(BLOCK_SIZE).enumerate() {
+            let block = first + i as u32; // fewer than a segment's blocks
+            match self.core.segments.read(frame.segment, block, bytes, false) {
+                Err(error) if error.is_unreadable() => unreadable.push(i),
+                other => other?,
+            }
+        }
+        Ok(unreadable)
     }
 
     /// Blocks that belong to no frame and are not blank all the same, as segment and offset: behind the last frame of

@@ -5,9 +5,9 @@ mod common;
 
 use common::{Fixture, flip, segment_path};
 use std::sync::Arc;
-use strand_engine::{BLOCK, Ino, ReclaimOptions, VolumeId};
+use strand_engine::{BLOCK, Ino, ReclaimOptions, VolumeId, statefile};
 use strand_journal::MemoryDisk;
-use strand_replay::verify::{Options, Report, verify};
+use strand_replay::verify::{Options, Report, Severity, verify};
 
 const ALL: Options = Options {
     data: true,
@@ -126,4 +126,46 @@ fn what_a_tree_shows_and_is_not_there_is_damage() {
     f.store.commit(done.ticket).unwrap();
     let report = report(&f);
     assert!(report.findings.iter().any(|f| f.check == "moved"));
+}
+
+#[test]
+fn a_bad_base_state_hides_no_damaged_file() {
+    let (f, v, file) = long_ago(8);
+    let now = f.store.state().boundary;
+    let moved = f.store.move_archives(now, None).unwrap();
+    f.write(v, file, 8, 2, 77);
+    // The store works: a newer state file serves.
+    f.store.write_state_file().unwrap();
+    let base = format!("state/{}", statefile::name(moved.before - 1));
+    let half = f.disk.open(&base).unwrap().len().unwrap() / 2;
+    flip(&*f.disk, &base, half);
+    let spoilt = [3, 9].map(|block| {
+        let (birth, place) = lies(&f, v, file, block);
+        spoil(&f, place);
+        birth
+    });
+    let f = f.reopen();
+    for from_scratch in [true, false] {
+        let options = Options {
+            from_scratch,
+            ..ALL
+        };
+        let report = verify(&f.store, &options, &|_| {}).unwrap();
+        assert!(!report.ok());
+        let found = &report.findings;
+        let of_base: Vec<_> = found.iter().filter(|f| f.check == "base-state").collect();
+        assert_eq!(of_base.len(), 1, "{found:?}");
+        assert_eq!(of_base[0].file.as_deref(), Some(&*base));
+        assert_eq!(of_base[0].severity, Severity::Damage);
+        let mut blocks: Vec<_> = found.iter().filter_map(|f| f.block).collect();
+        blocks.sort_unstable();
+        assert_eq!(blocks, [3, 9], "{found:?}");
+        assert_eq!(found.len(), 3, "{found:?}");
+        let mut bad: Vec<u64> = report.bad_versions.iter().map(|bad| bad.addr).collect();
+        bad.sort_unstable();
+        assert_eq!(bad, spoilt);
+        assert_eq!(report.digest.is_empty(), from_scratch);
+        let first = report.folded_from == moved.before - 1;
+        assert_eq!(first, from_scratch);
+    }
 }

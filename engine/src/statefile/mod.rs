@@ -94,7 +94,8 @@ pub fn write(
 }
 
 /// The name of the state file that covers everything up to an event.
-pub(crate) fn name(seq: Seq) -> String {
+#[must_use]
+pub fn name(seq: Seq) -> String {
     format!("{seq:020}{WHOLE}")
 }
 

@@ -89,7 +89,7 @@ fn check_chunk(reader: &Reader, chunk: &Chunk, buffer: &mut Vec<u8>) -> Result<V
     Ok(found)
 }
 
-/// Says whether every payload block of a frame has its crc32 and its leaf, and the leaves their root. One read, one buffer for all.
+/// Says whether every payload block of a frame can be read and has its crc32 and its leaf, and the leaves their root. One read, one buffer for all.
 fn is_sound(reader: &Reader, frame: &Frame, buffer: &mut Vec<u8>) -> Result<bool, Error> {
     let length = frame.payload_blocks as usize * BLOCK_SIZE;
     if length == 0 {
@@ -102,6 +102,8 @@ fn is_sound(reader: &Reader, frame: &Frame, buffer: &mut Vec<u8>) -> Result<bool
     match reader.read_payload(frame, payload) {
         // Beside a writer, a segment may be given back while this runs.
         Err(strand_journal::Error::Gone { .. }) => return Ok(true),
+        // Which of its blocks, a look at each will tell.
+        Err(error) if error.is_unreadable() => return Ok(false),
         other => other.map_err(Error::Journal)?,
     }
     let blocks: Vec<&[u8; BLOCK_SIZE]> = payload.as_chunks().0.iter().collect();

@@ -66,14 +66,15 @@ impl Watch<'_> {
     }
 }
 
-/// Folds all that the walk proved, comparing on the way.
+/// Folds all that the walk proved, comparing on the way. `None` where there is nothing to begin with: the state that stands for what has moved
+/// away is damaged, which is a finding.
 pub(crate) fn fold(
     store: &Store,
     walked: &Walked,
     options: &Options,
     progress: &(dyn Fn(Progress) + Sync),
     findings: &mut Findings,
-) -> Result<Folded, Error> {
+) -> Result<Option<Folded>, Error> {
     let reader = store.journal().reader();
     let until = walked.proved.0;
     let base = if options.from_scratch {
@@ -83,7 +84,14 @@ pub(crate) fn fold(
     };
     let (state, start) = match base {
         Some(base) => base,
-        None => store.beginning()?,
+        None => match store.beginning() {
+            Ok(beginning) => beginning,
+            Err(Error::Damage(damage)) => {
+                findings.push(bad_base(walked, damage.to_string()));
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        },
     };
     let from = state.seq;
     let own = store.state();
@@ -152,7 +160,7 @@ pub(crate) fn fold(
         );
     }
     let (commands, copied_out) = copies.counts();
-    Ok(Folded {
+    Ok(Some(Folded {
         from,
         state,
         digest: last,
@@ -161,7 +169,17 @@ pub(crate) fn fold(
         copied_out,
         ledgers: ledgers.compared(),
         compared,
-    })
+    }))
+}
+
+/// What is wrong with the base state: nothing can put it together again.
+pub(crate) fn bad_base(walked: &Walked, what: impl Into<String>) -> Finding {
+    let seq = walked.first.saturating_sub(1);
+    let file = format!("{}/{}", statefile::STATE_DIR, statefile::name(seq));
+    Finding {
+        file: Some(file),
+        ..Finding::damage("base-state", what).at(seq)
+    }
 }
 
 fn compare(walked: &Walked, digests: &BTreeMap<Seq, u128>, findings: &mut Findings) -> u64 {

@@ -91,6 +91,7 @@ fn read(
             Ok(()) => "is not what was written",
             // Moved on since.
             Err(strand_journal::Error::Gone { .. }) => continue,
+            Err(error) if error.is_unreadable() => "cannot be read",
             Err(error) => return Err(error.into()),
         };
         bad.push(Lost { lies, birth, what });
@@ -137,7 +138,8 @@ fn tell(store: &Store, bad: &[Lost], findings: &mut Findings, report: &mut Repor
     }
     if let Some(first) = bad.get(MOST_TOLD) {
         let more = bad.len() - MOST_TOLD;
-        let what = format!("{more} more blocks are not what was written, or moved");
+        let what =
+            format!("{more} more blocks cannot be read, or are not what was written, or moved");
         let (segment, offset) = (first.lies / per_segment, first.lies % per_segment * BLOCK);
         let mut finding = Finding::damage("moved", what).on_disk(segment, offset);
         finding.blocks = more as u64;

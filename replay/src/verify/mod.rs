@@ -96,11 +96,18 @@ pub fn verify(
 
     let begun = Instant::now();
     let folded = folded::fold(store, &walked, options, progress, &mut findings)?;
-    folded.add_to(&mut report);
+    match &folded {
+        Some(folded) => folded.add_to(&mut report),
+        None => {
+            let from = walked.first.saturating_sub(1);
+            (report.folded_from, report.folded_to) = (from, from);
+        }
+    }
     timed(&mut report, Phase::Fold, begun);
 
     let begun = Instant::now();
-    report.totals.state_files = states::check(store, &walked, &folded, progress, &mut findings)?;
+    report.totals.state_files =
+        states::check(store, &walked, folded.as_ref(), progress, &mut findings)?;
     timed(&mut report, Phase::StateFiles, begun);
 
     findings.finish(&mut report);
@@ -117,7 +124,7 @@ pub fn note(store: &Store, report: &Report) -> Result<(), Error> {
     let data = if report.data {
         Some(DataVerify {
             time,
-            seq: report.folded_to,
+            seq: report.proved_to,
             bad: report.bad_versions.clone(),
             more: report.more_bad_versions,
         })
@@ -126,7 +133,7 @@ pub fn note(store: &Store, report: &Report) -> Result<(), Error> {
     };
     store.note_verified(&LastVerify {
         time,
-        seq: report.folded_to,
+        seq: report.proved_to,
         ok: report.ok(),
         data,
     })

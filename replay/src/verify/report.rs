@@ -24,7 +24,7 @@ pub enum Severity {
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
-    /// Which check found it: `store-file`, `header`, `payload`, `event`, `copied-out`, `ledger`, `digest`, `state-file`, `anchor`, `tail`, `moved`.
+    /// Which check found it: `store-file`, `header`, `payload`, `event`, `copied-out`, `ledger`, `digest`, `state-file`, `base-state`, `anchor`, `tail`, `moved`.
     pub check: &'static str,
     /// What is wrong.
     pub what: String,
@@ -217,9 +217,9 @@ pub struct Report {
     pub more_bad_versions: u64,
     /// The number that the fold began after: 0 where it began with the first event.
     pub folded_from: Seq,
-    /// The last number folded.
+    /// The last number folded; the same as `folded_from` where nothing was.
     pub folded_to: Seq,
-    /// The digest of the state there, in hexadecimal digits.
+    /// The digest of the state there, in hexadecimal digits; empty where nothing could be folded.
     pub digest: String,
     /// How the anchor fared, where one was given.
     pub anchor: Option<AnchorResult>,

@@ -1,6 +1,6 @@
 //! State files against the fold.
 
-use super::folded::Folded;
+use super::folded::{Folded, bad_base};
 use super::report::{Finding, Findings};
 use super::walk::Walked;
 use super::{Phase, Progress};
@@ -11,7 +11,7 @@ use strand_engine::{Error, Seq, Store, statefile};
 pub(crate) fn check(
     store: &Store,
     walked: &Walked,
-    folded: &Folded,
+    folded: Option<&Folded>,
     progress: &(dyn Fn(Progress) + Sync),
     findings: &mut Findings,
 ) -> Result<u64, Error> {
@@ -30,6 +30,12 @@ pub(crate) fn check(
         match statefile::load(&**store.disk(), name, store.journal().store()) {
             // A writer beside this one removes what it needs no more.
             Err(_) if !list(store)?.iter().any(|(listed, _)| listed == seq) => {}
+            // The base state is no file that can be done without, and a fold that began with it has told of it.
+            Err(damage) if seq + 1 == walked.first => {
+                if folded.is_some() {
+                    findings.push(bad_base(walked, damage.to_string()));
+                }
+            }
             Err(damage) => findings.damage("state-file", &damage),
             Ok((state, start)) => {
                 compared += 1;
@@ -41,8 +47,7 @@ pub(crate) fn check(
                 } else if *seq <= walked.proved.0 && !walked.has_chain(&start) {
                     findings.push(wrong("a state file lies on another chain than the journal"));
                 } else if folded
-                    .digests
-                    .get(seq)
+                    .and_then(|folded| folded.digests.get(seq))
                     .is_some_and(|expected| *expected != found)
                 {
                     findings.push(wrong(

@@ -157,6 +157,16 @@ impl Walk<'_> {
                     let block = (damage.offset / BLOCK_SIZE as u64) as u32;
                     return Ok((before, Some((damage.segment, block))));
                 }
+                Err(error) if error.is_unreadable() => {
+                    let what = format!(
+                        "{error}; the frame with number {} cannot be read",
+                        before.number
+                    );
+                    let offset = u64::from(before.block) * BLOCK_SIZE as u64;
+                    let finding = Finding::damage("header", what).on_disk(before.segment, offset);
+                    self.findings.push(finding.at(before.number));
+                    return Ok((before, Some((before.segment, before.block))));
+                }
                 Err(error) => return Err(Error::Journal(error)),
             }
         }
@@ -253,6 +263,11 @@ fn next_sound(reader: &Reader, damaged: (u64, u32), expected: Seq) -> Result<Opt
             Ok(frame) if frame.first >= expected => return Ok(Some(before(&frame))),
             Ok(frame) => block = frame.end_block(),
             Err(strand_journal::Error::Damaged(_)) => block += 1,
+            // An archive is read in large pieces: behind one that fails, the next segment.
+            Err(error) if error.is_unreadable() => match reader.segments().contains(&segment) {
+                true => block += 1,
+                false => block = reader.blocks_per_segment(),
+            },
             Err(error) => return Err(Error::Journal(error)),
         }
     }

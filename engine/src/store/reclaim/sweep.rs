@@ -82,7 +82,7 @@ impl<'a> Sweep<'a> {
                     self.leave(number, format!("it cannot be archived: {error}"));
                     continue;
                 }
-                Err(error) if unreadable(&error) => {
+                Err(error) if error.is_unreadable() => {
                     self.leave(number, format!("it cannot be read: {error}"));
                     continue;
                 }
@@ -94,7 +94,7 @@ impl<'a> Sweep<'a> {
                 Err(error) => return Err(error.into()),
             };
             let (found, living) = match self.survivors(number, marks) {
-                Err(Error::Journal(error)) if unreadable(&error) => {
+                Err(Error::Journal(error)) if error.is_unreadable() => {
                     self.leave(number, format!("it cannot be read: {error}"));
                     continue;
                 }
@@ -197,13 +197,13 @@ impl<'a> Sweep<'a> {
             rest = left;
             let blocks = match self.read(group) {
                 // One after the other: the others are no worse for it.
-                Err(Error::Journal(error)) if unreadable(&error) && group.len() > 1 => {
+                Err(Error::Journal(error)) if error.is_unreadable() && group.len() > 1 => {
                     for one in group.chunks(1) {
                         self.copy_groups(one, emptied)?;
                     }
                     continue;
                 }
-                Err(Error::Journal(error)) if unreadable(&error) => {
+                Err(Error::Journal(error)) if error.is_unreadable() => {
                     let lies = group[0].lies;
                     let segment = self.segment_of(lies);
                     if emptied.remove(&segment).is_some() {
@@ -316,11 +316,6 @@ impl<'a> Sweep<'a> {
             }
         }
     }
-}
-
-/// Whether the disk could not give what lies there. What it could not take is another matter.
-fn unreadable(error: &JournalError) -> bool {
-    matches!(error, JournalError::Io { action: "read", .. })
 }
 
 /// Runs of neighbours, in this order.
