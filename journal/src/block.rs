@@ -155,11 +155,13 @@ impl Block {
         if indices.len() >= WORTH_A_THREAD {
             // Whoever drops the blocks before wants no leaves of them, and gets the slab back.
             let theirs = Arc::downgrade(&together);
-            rayon::spawn(move || {
-                if let Some(together) = theirs.upgrade() {
-                    together.leaves();
-                }
-            });
+            if let Some(threads) = hashing_threads() {
+                threads.spawn(move || {
+                    if let Some(together) = theirs.upgrade() {
+                        together.leaves();
+                    }
+                });
+            }
         }
         let one = |index| Block(Memory::Part(Arc::clone(&together), index));
         (0..indices.len()).map(one).collect()
@@ -199,6 +201,22 @@ impl fmt::Debug for Block {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Block(crc {:08x})", self.crc())
     }
+}
+
+/// The threads that hash, made at the first use; none where the system has none to give: whoever asks for a leaf hashes then.
+fn hashing_threads() -> Option<&'static rayon::ThreadPool> {
+    static THREADS: OnceLock<Option<rayon::ThreadPool>> = OnceLock::new();
+    let made = THREADS.get_or_init(|| {
+        let named = rayon::ThreadPoolBuilder::new().thread_name(|n| format!("hash-{n}"));
+        match named.build() {
+            Ok(threads) => Some(threads),
+            Err(error) => {
+                tracing::warn!(%error, "no threads that hash: writes take longer");
+                None
+            }
+        }
+    });
+    made.as_ref()
 }
 
 /// Whether all bytes are zero; pieces of 64 bytes, so that the compiler compares many at once.

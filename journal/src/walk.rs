@@ -141,7 +141,7 @@ impl<'a> Walk<'a> {
     }
 
     fn step(&mut self, frame: Frame) -> Frame {
-        self.at = after(&frame);
+        self.at = frame.behind();
         frame
     }
 }
@@ -169,21 +169,8 @@ pub(crate) fn misplaced(
     }
     let (segment, block) = (place.segment, place.previous_block);
     Ok(match read_frame(segments, layout, segment, block, false)? {
-        Ok(frame) if after(&frame) == *place => None,
+        Ok(frame) if frame.behind() == *place => None,
         Ok(_) => Some("another frame stands before it".into()),
         Err(reason) => Some(reason.to_string()),
     })
-}
-
-/// The place behind a frame.
-pub(crate) fn after(frame: &Frame) -> Start {
-    Start {
-        number: frame.next_number(),
-        segment: frame.segment,
-        block: frame.end_block(),
-        previous_block: frame.block,
-        chain: frame.chain,
-        time: frame.last_time,
-        epoch: frame.epoch,
-    }
 }

@@ -1,7 +1,7 @@
 //! Reading a header that may be anything: every length, count and offset is checked before it is used.
 
 use super::core::{self, FIXED, Layout, TRAILER, flags};
-use crate::address::{BlockAddr, ChainHash};
+use crate::address::{BlockAddr, ChainHash, Start};
 use crate::archive::ArchiveError;
 use crate::block::is_blank;
 use crate::fields::{array, u16_at, u32_at, u64_at};
@@ -307,6 +307,19 @@ impl Frame {
             time: self.time,
             payload: 0,
             failed: false,
+        }
+    }
+
+    /// The place right behind it.
+    pub fn behind(&self) -> Start {
+        Start {
+            number: self.next_number(),
+            segment: self.segment,
+            block: self.end_block(),
+            previous_block: self.block,
+            chain: self.chain,
+            time: self.last_time,
+            epoch: self.epoch,
         }
     }
 

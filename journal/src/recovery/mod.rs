@@ -22,7 +22,7 @@ use crate::journal::Journal;
 use crate::scan::{self, Behind};
 use crate::segments::{self, Listing, Segments};
 use crate::store_file::StoreFile;
-use crate::walk::{Stop, Walk, after, is_nothing, misplaced};
+use crate::walk::{Stop, Walk, is_nothing, misplaced};
 use crate::writer::Core;
 use crate::{BLOCK_SIZE, MAX_RUN_HEADER_BLOCKS};
 
@@ -251,7 +251,7 @@ impl Recover<'_> {
             self.held_headers -= frame.header_blocks;
             self.frames += 1;
             self.last_close = frame.close;
-            self.end = after(&frame);
+            self.end = frame.behind();
             (self.visit)(&frame).map_err(Error::Visit)?;
         }
         Ok(())
