@@ -209,7 +209,8 @@ impl Folder {
 }
 
 /// Folds frames from the journal, as often as it takes to have every state that events go back to. `bases` gives states to begin with:
-/// it is asked for one at or before a position, and answers with where the store's events begin where it has no other.
+/// it is asked for one at or before a position, and answers with where the store's events begin where it has no other. The place that it gives with a state
+/// may lie before it: the events up to the state's are passed over.
 ///
 /// # Errors
 /// [`crate::Error::Damage`] where an event cannot be read or admitted, [`crate::Error::Journal`] where a frame cannot.
@@ -223,12 +224,13 @@ pub fn fold_from(
     loop {
         let first = pins.first().copied().or(until).unwrap_or(u64::MAX);
         let (state, start) = bases(first)?;
+        let known = state.seq;
         let mut folder = Folder::new(state, pins.clone(), until);
         for frame in reader.frames(start) {
             if folder.done() {
                 break;
             }
-            folder.frame(&frame?, on);
+            folder.frame_behind(&frame?, known, on);
         }
         if let Some(damage) = folder.damage {
             return Err(damage.into());

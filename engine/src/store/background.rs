@@ -177,11 +177,7 @@ pub(super) struct Frozen {
 
 impl Frozen {
     /// Where nobody else writes or removes state files.
-    fn write(
-        &self,
-        journal: &Journal,
-        disk: &dyn Disk,
-    ) -> Result<u64, Error> {
+    fn write(&self, journal: &Journal, disk: &dyn Disk) -> Result<u64, Error> {
         let start = journal.start_after(self.fence)?;
         let written = statefile::write(disk, &self.state, &start, journal.store())?;
         prune(journal, disk, &self.state)?;

@@ -9,7 +9,12 @@ use crate::fold::{decode, fold_from};
 use crate::ids::{EventTime, Seq};
 use crate::refusal::{Kind, Refusal};
 use crate::state::{Fileset, State, What};
+use crate::statefile;
 use crate::views::{Views, without_orphans};
+use strand_journal::Start;
+
+/// A state file is loaded, rather than events folded behind a state in memory, where these are more.
+const MUCH_NEARER: u64 = 1 << 16;
 
 impl Store {
     /// The tree that a source names: live, a checkpoint's image, or as it was at a commit boundary. Of a nodata image it can be walked, and
@@ -76,7 +81,7 @@ impl Store {
         Ok(tree)
     }
 
-    /// The state just after a commit boundary: folded from the nearest state file at or before it, or from the start.
+    /// The state just after a commit boundary: folded from the nearest state at or before it that this process keeps, from a state file, or from the start.
     ///
     /// # Errors
     /// [`Kind::OutOfRange`] for a position that is not reached yet, [`Error::Damage`].
@@ -94,13 +99,37 @@ impl Store {
         if self.journal.flushed() < boundary {
             self.sync()?;
         }
-        let mut bases = |first: Seq| base_for(&*self.disk, &self.journal, first);
+        let mut bases = |first: Seq| match self.kept_base(first) {
+            Some(kept) => Ok(kept),
+            None => base_for(&*self.disk, &self.journal, first),
+        };
         fold_from(
             &self.journal.reader(),
             &mut bases,
             Some(boundary),
             &mut |_, _| {},
         )
+    }
+
+    /// The newest state kept at or before a position, and a place shortly before it, where no state file is much nearer. What is folded from it shares its
+    /// tree with the present.
+    fn kept_base(&self, first: Seq) -> Option<(State, Start)> {
+        let kept = self.newest_kept(first)?;
+        let files = statefile::list(&*self.disk).unwrap_or_default();
+        let nearest = files
+            .iter()
+            .map(|(seq, _)| *seq)
+            .filter(|seq| *seq <= first);
+        if nearest.max().unwrap_or(0) > kept.state.seq + MUCH_NEARER {
+            return None;
+        }
+        let reader = self.journal.reader();
+        let segment = kept.young.0 / u64::from(self.journal.blocks_per_segment());
+        let starts = [segment, segment.saturating_sub(1)].into_iter();
+        let mut starts = starts.filter_map(|s| Some(reader.frame_at(s, 0).ok()?.behind()));
+        let start = starts.find(|start| start.number <= kept.state.seq + 1)?;
+        let is_ours = reader.holds(&start).unwrap_or(false);
+        is_ours.then_some((kept.state, start))
     }
 
     /// The commit boundary at or before a number, and its time.

@@ -179,19 +179,14 @@ impl Store {
         enough: &dyn Fn(&Store) -> bool,
         job: &Job,
     ) -> Result<bool, Error> {
-        if let Some(enough) = self.swept(wanted, enough, job)? {
-            return Ok(enough);
-        }
-        let steps = self.steps_of_history();
-        for step in steps.chunks(steps.len().div_ceil(STEPS).max(1)) {
-            if let Some(before) = step.last()
-                && self.release_history(*before)?.is_some()
-            {
-                tracing::warn!(seq = before, "history before this is given up for space");
-                if let Some(enough) = self.swept(wanted, enough, job)? {
-                    return Ok(enough);
-                }
+        match self.give_up_history_until(wanted, enough, job) {
+            Ok(Some(enough)) => return Ok(enough),
+            Ok(None) => {}
+            // What is alive at the present can be told without it.
+            Err(error) if error.kind() == Kind::Damaged => {
+                tracing::error!(%error, "the history is damaged: all of it is given up for space");
             }
+            Err(error) => return Err(error),
         }
         tracing::warn!("all history is given up for space");
         loop {
@@ -205,6 +200,30 @@ impl Store {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Gives history up, step by step, but for the last one.
+    fn give_up_history_until(
+        &self,
+        wanted: u64,
+        enough: &dyn Fn(&Store) -> bool,
+        job: &Job,
+    ) -> Result<Option<bool>, Error> {
+        if let Some(enough) = self.swept(wanted, enough, job)? {
+            return Ok(Some(enough));
+        }
+        let steps = self.steps_of_history();
+        for step in steps.chunks(steps.len().div_ceil(STEPS).max(1)) {
+            if let Some(before) = step.last()
+                && self.release_history(*before)?.is_some()
+            {
+                tracing::warn!(seq = before, "history before this is given up for space");
+                if let Some(enough) = self.swept(wanted, enough, job)? {
+                    return Ok(Some(enough));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Sweeps; says whether that made room enough, and where not, whether to give up more (`None`): not for a job that was told to end, nor where the disk itself

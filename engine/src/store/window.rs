@@ -36,8 +36,8 @@ pub(super) const DEFAULT_SHARE: u64 = 10;
 #[derive(Debug, Default)]
 pub(super) struct Window {
     kept: Mutex<VecDeque<Kept>>,
-    /// When this process froze the states of the newest state files.
-    files: Mutex<BTreeMap<Seq, u64>>,
+    /// What is known of the state files without loading them; `None`: no window can begin at its state.
+    files: Mutex<BTreeMap<Seq, Option<Place>>>,
     /// The durable number when it was last asked whether a step had passed.
     asked: AtomicU64,
 }
@@ -50,6 +50,24 @@ pub(super) struct Kept {
     pub(super) young: BlockAddr,
     /// [`Store::elapsed`] then.
     pub(super) elapsed: u64,
+}
+
+/// Where a window can begin, without the state there.
+#[derive(Copy, Clone, Debug)]
+struct Place {
+    boundary: Seq,
+    young: BlockAddr,
+    elapsed: u64,
+}
+
+impl Kept {
+    fn place(&self) -> Place {
+        Place {
+            boundary: self.state.boundary,
+            young: self.young,
+            elapsed: self.elapsed,
+        }
+    }
 }
 
 /// States passed while the journal is folded at an opening, at equal distances: of too many every second goes.
@@ -210,61 +228,78 @@ impl Store {
 
     /// The position of the newest state kept that lies before the windows of all volumes.
     fn newest_past(&self, now: &State, kept: &VecDeque<Kept>) -> Option<Seq> {
-        let past = kept.iter().rev().find(|kept| self.is_past(now, kept));
-        past.map(|kept| kept.state.boundary)
+        let mut past = kept.iter().rev().map(Kept::place);
+        let past = past.find(|place| self.is_past(now, *place));
+        past.map(|place| place.boundary)
     }
 
-    /// Whether a state lies before what every volume's retention reaches.
-    fn is_past(&self, now: &State, kept: &Kept) -> bool {
+    /// Whether a place lies before what every volume's retention reaches.
+    fn is_past(&self, now: &State, place: Place) -> bool {
         let head = self.journal.head().next_addr;
-        let bytes = head.0.saturating_sub(kept.young.0).saturating_mul(BLOCK);
-        let age = self.elapsed_at(now.elapsed).saturating_sub(kept.elapsed);
+        let bytes = head.0.saturating_sub(place.young.0).saturating_mul(BLOCK);
+        let age = self.elapsed_at(now.elapsed).saturating_sub(place.elapsed);
         is_past(now, self.default_retention(), age, bytes)
     }
 
-    /// The states that windows can begin at, oldest first: state files, and those kept on the way. State files before `from` are not loaded.
-    fn candidates(&self, from: Seq) -> Vec<Kept> {
-        let mut found = self.state_files_of(from, u64::MAX);
+    /// The places that windows can begin at, from a position on, oldest first: state files, and states kept on the way.
+    fn candidates(&self, from: Seq) -> Vec<Place> {
+        let files = statefile::list(&*self.disk).unwrap_or_default();
+        let files = files.iter().filter(|(seq, _)| *seq >= from);
+        let mut found: Vec<Place> = files
+            .filter_map(|(seq, name)| self.place_of(*seq, name))
+            .collect();
         let kept = self.kept();
-        found.extend(kept.iter().filter(|k| k.state.boundary >= from).cloned());
-        drop(kept);
-        found.sort_by_key(|kept| kept.state.boundary);
-        found.dedup_by_key(|kept| kept.state.boundary);
+        let kept = kept.iter().map(Kept::place);
+        found.extend(kept.filter(|place| place.boundary >= from));
+        found.sort_by_key(|place| place.boundary);
+        found.dedup_by_key(|place| place.boundary);
         found
     }
 
-    /// The states that state files have of positions from `from` to `to`, as far as they load.
-    fn state_files_of(&self, from: Seq, to: Seq) -> Vec<Kept> {
-        let files = statefile::list(&*self.disk).unwrap_or_default();
-        let files = files.iter().filter(|(seq, _)| (from..=to).contains(seq));
-        files
-            .filter_map(|(_, name)| statefile::load(&*self.disk, name, self.journal.store()).ok())
-            .filter(|(state, start)| {
-                state.seq == state.boundary && self.journal.reader().holds(start).unwrap_or(false)
-            })
-            .map(|(state, start)| {
-                let blocks = u64::from(self.journal.blocks_per_segment());
-                let young = BlockAddr(start.segment * blocks + u64::from(start.block));
-                Kept {
-                    young,
-                    elapsed: self.elapsed_of(&state, young),
-                    state,
-                }
-            })
-            .collect()
+    /// The place of a state file. One that this process has not written is loaded for it, but once.
+    fn place_of(&self, seq: Seq, name: &str) -> Option<Place> {
+        if let Some(known) = self.files().get(&seq) {
+            return *known;
+        }
+        let place = self.load(name).map(|kept| kept.place());
+        self.remember(seq, place);
+        place
     }
 
-    /// Remembers when the state of a state file is frozen.
+    /// The state that a state file has, if it loads, stands at a boundary and belongs to this journal.
+    fn load(&self, name: &str) -> Option<Kept> {
+        let (state, start) = statefile::load(&*self.disk, name, self.journal.store()).ok()?;
+        if state.seq != state.boundary || !self.journal.reader().holds(&start).unwrap_or(false) {
+            return None;
+        }
+        let blocks = u64::from(self.journal.blocks_per_segment());
+        let young = BlockAddr(start.segment * blocks + u64::from(start.block));
+        Some(Kept {
+            young,
+            elapsed: self.elapsed_of(&state, young),
+            state,
+        })
+    }
+
+    /// Remembers the place of a state that is frozen for a state file.
     pub(super) fn froze(&self, state: &State) {
-        let now = self.elapsed_at(state.elapsed);
+        let place = Place {
+            boundary: state.boundary,
+            young: self.journal.head().next_addr,
+            elapsed: self.elapsed_at(state.elapsed),
+        };
+        self.remember(state.seq, (state.seq == state.boundary).then_some(place));
+    }
+
+    fn remember(&self, seq: Seq, place: Option<Place>) {
         let mut files = self.files();
-        files.entry(state.seq).or_insert(now);
+        files.entry(seq).or_insert(place);
         while files.len() > MOST_KEPT {
             files.pop_first();
         }
     }
 
-    fn files(&self) -> MutexGuard<'_, BTreeMap<Seq, u64>> {
+    fn files(&self) -> MutexGuard<'_, BTreeMap<Seq, Option<Place>>> {
         let files = self.window.files.lock();
         files.unwrap_or_else(PoisonError::into_inner)
     }
@@ -275,26 +310,29 @@ impl Store {
         if young <= self.opened.head {
             return state.elapsed;
         }
-        if let Some(then) = self.files().get(&state.seq) {
-            return *then;
+        if let Some(Some(place)) = self.files().get(&state.seq) {
+            return place.elapsed;
         }
         let in_events = self.lock().state.elapsed;
         let age = in_events.saturating_sub(state.elapsed);
         self.elapsed_at(in_events).saturating_sub(age)
     }
 
+    /// The newest state kept at or before a position.
+    pub(super) fn newest_kept(&self, at: Seq) -> Option<Kept> {
+        let kept = self.kept();
+        kept.iter().rev().find(|k| k.state.boundary <= at).cloned()
+    }
+
     /// The newest known state at or before the beginning of the oldest window. `None` where there is none: nothing is dead then.
     pub(super) fn window_base(&self, oldest: Seq) -> Option<Kept> {
-        let kept = self.kept();
-        let newest = kept.iter().rev().find(|k| k.state.boundary <= oldest);
-        let newest = newest.cloned();
-        drop(kept);
+        let newest = self.newest_kept(oldest);
         let from = newest.as_ref().map_or(0, |kept| kept.state.boundary + 1);
         let files = statefile::list(&*self.disk).unwrap_or_default();
-        let before = files.iter().rev().map(|(seq, _)| *seq);
-        before
-            .filter(|seq| (from..=oldest).contains(seq))
-            .find_map(|seq| self.state_files_of(seq, seq).pop())
+        let files = files.iter().rev();
+        files
+            .filter(|(seq, _)| (from..=oldest).contains(seq))
+            .find_map(|(_, name)| self.load(name))
             .or(newest)
     }
 
@@ -306,9 +344,12 @@ impl Store {
         let now = self.state();
         let oldest = now.oldest_window().unwrap_or(now.boundary);
         let past = self.candidates(oldest.saturating_add(1));
-        let past = past.into_iter().rev().find(|kept| self.is_past(&now, kept));
-        match past {
-            Some(kept) => self.release_history(kept.state.boundary),
+        match past
+            .into_iter()
+            .rev()
+            .find(|place| self.is_past(&now, *place))
+        {
+            Some(place) => self.release_history(place.boundary),
             None => Ok(None),
         }
     }
@@ -318,7 +359,7 @@ impl Store {
         let now = self.state();
         let oldest = now.oldest_window().unwrap_or(now.boundary);
         let candidates = self.candidates(oldest.saturating_add(1));
-        candidates.iter().map(|kept| kept.state.boundary).collect()
+        candidates.iter().map(|place| place.boundary).collect()
     }
 
     /// Gives up all history: only the present and the checkpoints can be viewed from now on.
@@ -342,7 +383,10 @@ impl Store {
         let before = now.state.boundary;
         self.kept().push_back(now);
         let released = self.release_history(before);
-        thin(&mut self.kept(), before, Some(before));
+        // Where it failed the windows begin where they did.
+        if released.is_ok() {
+            thin(&mut self.kept(), before, Some(before));
+        }
         released
     }
 

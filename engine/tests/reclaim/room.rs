@@ -89,6 +89,38 @@ fn history_gives_way_before_checkpoints_and_safety_images_before_others() {
 }
 
 #[test]
+fn damage_within_the_history_does_not_stop_writes_to_a_full_store() {
+    let disk = FaultyDisk::new(1);
+    let mut town = Town::on(Arc::new(disk.clone()), Some(CAPACITY)).unwrap();
+    let command = Command::RetentionSet {
+        volume: town.volume,
+        retention: Retention {
+            age: None,
+            bytes: Some(1 << 30),
+        },
+    };
+    town.store.run(&me(), command).unwrap();
+    while given_up(&town.store).1.is_empty() {
+        town.rewrite().unwrap();
+    }
+    let mut town = town.reopened();
+    // The window begins where no state is known: it is folded.
+    let begins = town.store.state().oldest_window().unwrap();
+    let (_, start) = town.store.beginning().unwrap();
+    let mut frames = town.store.journal().reader().frames(start);
+    let frame = frames.find(|f| f.as_ref().unwrap().next_number() > begins);
+    let frame = frame.unwrap().unwrap();
+    let path = format!("journal/{:020}.seg", frame.segment);
+    assert!(disk.flip(&path, u64::from(frame.block) * 4096 + 8, 1));
+    let damaged = town.store.state_at(begins).unwrap_err();
+    assert_eq!(damaged.kind(), Kind::Damaged);
+    for _ in 0..4 {
+        town.rewrite().unwrap();
+        town.check();
+    }
+}
+
+#[test]
 fn where_nothing_may_give_way_a_write_is_refused_and_a_removal_helps() {
     let mut town = Town::new(Some(CAPACITY));
     let mut number = 0;

@@ -4,6 +4,7 @@ use super::town::{Town, me};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use strand_engine::*;
+use strand_journal::FaultyDisk;
 
 #[test]
 fn before_the_window_there_is_no_view_and_the_nearest_is_named() {
@@ -200,4 +201,35 @@ fn a_leased_view_reads_on_and_none_is_given_of_what_is_gone() {
     let refused = town.store.leased_view(source, "late".into(), None);
     assert_eq!(refused.unwrap_err().kind(), Kind::OutOfRange);
     assert_eq!(town.store.leases().len(), 1);
+}
+
+#[test]
+fn a_view_is_folded_from_the_nearest_state_that_is_kept() {
+    let disk = FaultyDisk::new(1);
+    let mut town = Town::on(Arc::new(disk.clone()), None).unwrap();
+    let command = Command::RetentionSet {
+        volume: town.volume,
+        retention: Retention {
+            age: None,
+            bytes: Some(8 << 20),
+        },
+    };
+    town.store.run(&me(), command).unwrap();
+    let mut then = None;
+    for round in 0..20 {
+        let last = town.write(50);
+        town.store.housekeep().unwrap();
+        if round == 15 {
+            then = Some((last, town.content.clone()));
+        }
+    }
+    let (position, content) = then.unwrap();
+    // Whatever folds from the start comes by here.
+    assert!(disk.flip("journal/00000000000000000003.seg", 8, 1));
+    let source = Source::Position(town.volume, position);
+    let view = town.store.view(source).unwrap();
+    let shown = Town::shown(&town.store, &view).unwrap();
+    assert!(shown == Town::expected(&content));
+    let early = town.store.state_at(60).unwrap_err();
+    assert_eq!(early.kind(), Kind::Damaged);
 }
