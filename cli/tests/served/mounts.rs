@@ -1,11 +1,11 @@
 //! Mounts by command: views as directories, shadows, and what happens to them when daemons end or die.
 
 use crate::daemon::{Serving, at_rest, is_served, wait_for};
-use crate::strand::{Place, command, finish};
+use crate::strand::{Place, command, data, finish};
 use rustix::mount::UnmountFlags;
 use rustix::process::Signal;
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
 /// A place with directories to mount on; whatever happens, nothing stays mounted.
@@ -93,6 +93,42 @@ fn a_mount_brings_its_own_daemon_which_ends_with_it() {
     assert_eq!(m.place.line("mount").well().out, "nothing is mounted\n");
     assert_eq!(m.place.line("cat pg /f").well().out, "through the mount\n");
     m.place.line("verify --data").well();
+}
+
+#[test]
+fn space_names_the_past_that_somebody_looks_at_in_a_mount() {
+    let Some(m) = Mounts::new("space_names_the_past_that_somebody_looks_at_in_a_mount") else {
+        return;
+    };
+    let old = data(64 * 4096, 1);
+    m.place.feed("write pg /f --offset 0", &old).well();
+    let seq = m.place.line("info --json").well().json()["position"].clone();
+    let _serving = Serving::start(&m.place, &["--mount", "pg=a"]);
+    let kept = || m.place.line("space --json").well().json()["kept"].clone();
+    assert_eq!(kept(), serde_json::json!([]));
+    let view = format!(".strand/at/seq:{seq}");
+    let mut open = fs::File::open(m.at("a").join(&view).join("f")).expect("opened");
+    let said = format!("looked at through {view}");
+    assert_eq!(kept(), serde_json::json!([said]));
+    let shown = m.place.line("space").well().out;
+    let line = format!("  kept for readers: {said}\n");
+    assert!(shown.contains(&line), "{shown}");
+    // It does hold the space: nobody else reaches that content any more, and it is neither given back nor said to be dead.
+    m.place.line("rm pg /f").well();
+    m.place.line("space reclaim --now --yes").well();
+    let space = m.place.line("space --json").well().json();
+    assert_eq!(space["kept"], serde_json::json!([said]));
+    let held = space["history_bytes"].as_u64().expect("a number");
+    assert!(held >= old.len() as u64, "{space}");
+    let mut read = Vec::new();
+    open.read_to_end(&mut read).expect("read");
+    assert!(read == old, "another content");
+    drop(open);
+    m.place.line("umount a").well();
+    wait_for("the view is let go", || kept() == serde_json::json!([]));
+    m.place.line("space reclaim --now --yes").well();
+    let left = m.place.line("space --json").well().json();
+    assert!(left["history_bytes"].as_u64() < Some(held), "{left}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use strand_engine::{Fileset, State};
+use strand_engine::{Fileset, Source, State};
 use strand_replay::space::{SpaceReport, report};
 use strand_serve::control::message::Leased;
 
@@ -98,11 +98,22 @@ fn read_by(store: &Opened) -> Outcome<Vec<Leased>> {
 
 /// What they read.
 fn views(store: &Opened, read_by: &[Leased]) -> Vec<Fileset> {
-    // What is gone meanwhile is read no more.
-    let views = read_by.iter();
-    views
-        .filter_map(|lease| store.view(lease.source).ok())
+    let read = read_by.iter();
+    read.filter_map(|lease| tree_of(store, lease.source))
         .collect()
+}
+
+/// What somebody reads. A window that moves on takes nothing from whoever looks at what it leaves behind; of a checkpoint that is removed
+/// meanwhile only the daemon has the tree.
+fn tree_of(store: &Opened, source: Source) -> Option<Fileset> {
+    if let Ok(tree) = store.view(source) {
+        return Some(tree);
+    }
+    let Source::Position(volume, seq) = source else {
+        return None;
+    };
+    let then = store.state_at(seq).ok()?;
+    Some(then.volume(volume)?.live.clone())
 }
 
 /// What the store's directory takes, as `du` counts it.
