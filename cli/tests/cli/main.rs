@@ -12,6 +12,7 @@ mod examples;
 mod files;
 mod giving;
 mod help;
+mod interrupted;
 mod keeping;
 mod locking;
 mod outputs;

@@ -41,18 +41,19 @@ pub(crate) fn finish(mut command: Command, input: &[u8]) -> Ran {
         .stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
     child.stdin.take().expect("piped").write_all(input).ok();
-    ran(child.wait_with_output().expect("the binary ends"))
-}
-
-fn ran(output: Output) -> Ran {
-    Ran {
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        code: output.status.code().unwrap_or(-1),
-    }
+    Ran::of(child.wait_with_output().expect("the binary ends"))
 }
 
 impl Ran {
+    /// What a run put out.
+    pub(crate) fn of(output: Output) -> Ran {
+        Ran {
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+            code: output.status.code().unwrap_or(-1),
+        }
+    }
+
     /// It has to have gone well.
     #[track_caller]
     pub(crate) fn well(self) -> Ran {
@@ -162,6 +163,15 @@ impl Place {
         }
     }
 
+    /// The daemon that serves the store, in the program `served`.
+    #[allow(dead_code)] // not every test program asks
+    pub(crate) fn daemon(&self) -> Option<rustix::process::Pid> {
+        match &*self.daemon.lock().expect("no test panicked here") {
+            Daemon::Running(child) => Some(rustix::process::Pid::from_child(child)),
+            Daemon::None | Daemon::Never => None,
+        }
+    }
+
     /// The store is at rest from now on: its files are looked at or changed past the program.
     pub(crate) fn at_rest(&self) {
         let mut daemon = self.daemon.lock().expect("no test panicked here");
@@ -222,7 +232,7 @@ impl Place {
 
     /// Runs it.
     pub(crate) fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Ran {
-        ran(self.command(arguments).output().expect("the binary runs"))
+        Ran::of(self.command(arguments).output().expect("the binary runs"))
     }
 
     /// Runs a line, split at blanks.

@@ -16,6 +16,8 @@ mod examples;
 mod files;
 #[path = "../cli/giving.rs"]
 mod giving;
+#[path = "../cli/interrupted.rs"]
+mod interrupted;
 #[path = "../cli/keeping.rs"]
 mod keeping;
 #[path = "../cli/outputs.rs"]
@@ -31,3 +33,4 @@ mod town;
 
 mod daemon;
 mod mounts;
+mod work;
