@@ -72,29 +72,37 @@ impl Journal {
             let state = self.core.state();
             (state.segment, state.block)
         };
-        let numbers = self.core.segments.numbers();
         let blocks = u64::from(layout.blocks());
-        let ready = numbers.iter().filter(|&&number| number > segment).count() as u64;
-        let before = numbers.iter().filter(|&&number| number < segment).count() as u64;
+        // Writers ask often, and there may be many: only those that are ready are counted one by one.
+        let (segments, ready, at_head) = {
+            let state = self.core.segments.state();
+            let ready = state.present.range(segment + 1..).count() as u64;
+            (
+                state.present.len() as u64,
+                ready,
+                state.present.contains(&segment),
+            )
+        };
+        let before = segments - ready - u64::from(at_head);
         let growth = if self.read_only {
             0
         } else {
             self.core.segments.can_grow_by()
         };
-        let rest = if numbers.contains(&segment) {
+        let rest = if at_head {
             blocks - u64::from(block)
         } else {
             0
         };
         let (archived_segments, archive_bytes) = self.core.segments.shelf.totals();
         let growth = ready.saturating_add(growth);
-        let with = |segments: u64| rest.saturating_add(segments.saturating_mul(blocks));
+        let with = |more: u64| rest.saturating_add(more.saturating_mul(blocks));
         Space {
             free_blocks: with(growth.saturating_sub(self.core.segments.reserve())),
             blocks_with_reserve: with(growth),
             used_bytes: before * layout.segment_size + u64::from(block) * BLOCK_SIZE as u64,
             capacity: self.core.segments.capacity(),
-            segments: numbers.len() as u64,
+            segments,
             segment_size: layout.segment_size,
             archived_segments,
             archive_bytes,

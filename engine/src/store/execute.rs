@@ -25,10 +25,13 @@ use strand_journal::{Access, Block, Crcs, Record, Ticket};
 const CLOCK_TOLERANCE_NS: u64 = 1_000_000_000;
 /// Refused administrative commands of one kind are recorded at most once in this time; the event counts them.
 const REFUSAL_INTERVAL_NS: u64 = 60_000_000_000;
-/// So many blocks may be placed before the free space is asked for again, …
-const ROOM_REFRESH_BLOCKS: u64 = 4096;
-/// … and no more than this share of what there was. Headers and segment ends may double what that takes: near the reserve it is asked for every time.
+/// Before the free space is asked for again no more may be placed than this share of what there was (headers and segment ends may double what that takes: near
+/// the reserve it is asked for every time), …
 const ROOM_REFRESH_SHARE: u64 = 8;
+/// … and no more than this share of the reserve: others may have filled the disk meanwhile, and removals are to find most of it.
+const ROOM_REFRESH_RESERVE: u64 = 4;
+/// With less than so many blocks (64 MiB) beyond the reserve a command is kept for a second try.
+const TIGHT_BLOCKS: u64 = 16_384;
 
 impl Store {
     pub(super) fn execute(
@@ -85,8 +88,9 @@ impl Store {
     ) -> Result<Done, Error> {
         let command = fitting::fitted(command, &self.journal);
         let needed = payload.len() as u64 + 8;
-        let low = 4 * ROOM_REFRESH_BLOCKS + needed + 2 * self.reserve_blocks;
-        let most = ROOM_REFRESH_BLOCKS.min(inner.room.blocks / ROOM_REFRESH_SHARE);
+        let low = TIGHT_BLOCKS + needed + 2 * self.reserve_blocks;
+        let most = (inner.room.blocks / ROOM_REFRESH_SHARE)
+            .min(self.reserve_blocks / ROOM_REFRESH_RESERVE);
         if inner.room.placed + needed > most || inner.room.blocks < 4 * self.reserve_blocks {
             inner.room = Room {
                 blocks: self.usable_blocks(),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use strand_engine::{Command, Kind, ReclaimOptions, Source};
 use strand_journal::disk::FaultyDisk;
 use strand_tests::history::Profile;
-use strand_tests::lockstep::{actor, fresh_digest};
+use strand_tests::lockstep::{SEGMENT_SIZE, actor, fresh_digest};
 use strand_tests::scenario::{Scenario, read_everything, reopen};
 use strand_tests::small::{BLOCK, contents};
 
@@ -54,6 +54,56 @@ fn a_disk_that_is_full_while_space_is_given_back_loses_nothing() {
         drop(again);
         small.disk.limit_space(None);
         reclaim(&small, true);
+        small.verify();
+    }
+}
+
+/// Where others fill the disk between two writes, writes end before what is kept for removals and for going back: that much is there for both afterwards.
+#[test]
+fn others_who_fill_the_disk_leave_room_to_remove_and_to_go_back() {
+    for room in 8..12 {
+        let (small, volume, file) = town(None, 4);
+        let names = (0..30).map(|i| format!("c{i}"));
+        let checkpoints: Vec<_> = names.map(|n| small.checkpoint(&n, &[volume])).collect();
+        small
+            .disk
+            .limit_space(Some(small.bytes_on_disk() + room * SEGMENT_SIZE));
+        let mut written = 0_u64;
+        let full = loop {
+            let bytes = [written as u8; BLOCK as usize];
+            let offset = written * BLOCK;
+            match small
+                .store
+                .write(&small.actor, volume, file, offset, &bytes)
+            {
+                Ok(done) => small.store.commit(done.ticket).unwrap(),
+                Err(error) => break error,
+            }
+            written += 1;
+        };
+        assert_eq!(full.kind(), Kind::NoSpace);
+        assert!(written > 0, "{room}");
+        for step in [
+            Command::Rollback {
+                volume,
+                source: Source::Checkpoint(volume, checkpoints[7]),
+                only: false,
+            },
+            Command::Undo {
+                volume: Some(volume),
+            },
+        ] {
+            let done = small.ask(step);
+            assert!(done.is_ok(), "{room} segments: {done:?}");
+        }
+        for checkpoint in checkpoints {
+            let removed = small.ask(Command::CheckpointRemove { checkpoint });
+            assert!(
+                removed.is_ok(),
+                "{room} segments: {checkpoint}: {removed:?}"
+            );
+        }
+        small.disk.limit_space(None);
         small.verify();
     }
 }
