@@ -336,6 +336,44 @@ fn state_files_of_another_thread_leave_the_base() {
     town.reopened();
 }
 
+/// A state file of a position before the horizon may still be there, and so may the file of its segment, for the blocks in it: nothing is folded from there.
+#[test]
+fn nothing_is_folded_from_a_state_file_before_the_horizon() {
+    let town = Town::new();
+    drop(town.store);
+    let rarely = OpenOptions {
+        state_every: 0,
+        ..options()
+    };
+    let store = Store::open(town.disk.clone(), town.clock.clone(), rarely).unwrap();
+    let town = Town { store, ..town };
+    town.write(20);
+    let kept = town
+        .store
+        .write(&me(), town.volume, town.file, 100 * 4096, &[1; 4096])
+        .unwrap();
+    town.store.commit(kept.ticket).unwrap();
+    let early = town.store.write_state_file().unwrap();
+    let middle = town.write(200);
+    town.write(200);
+    let dead = ReclaimOptions {
+        now: true,
+        most_live: Some(1),
+        ..ReclaimOptions::default()
+    };
+    assert!(town.store.reclaim(&dead).unwrap().segments > 10);
+    let moved = town.store.move_archives(middle, None).unwrap();
+    assert!(moved.archives > 0 && moved.before > early, "{moved:?}");
+    let files = town.disk.list("state").unwrap();
+    let name = format!("{early:020}");
+    assert!(files.iter().any(|f| f.contains(&name)), "{files:?}");
+    for before in [early, early + 1, early + 20, moved.before] {
+        let again = town.store.move_archives(before, None).unwrap();
+        assert_eq!((again.before, again.archives), (moved.before, 0));
+    }
+    town.reopened();
+}
+
 #[test]
 fn a_missing_base_is_told() {
     let town = Town::new();
