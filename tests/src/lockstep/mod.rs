@@ -14,7 +14,8 @@ pub use pairs::Pairs;
 pub use reference_side::{bytes, on_reference};
 
 use crate::history::Step;
-use crate::reference::{Reference, Source, Tree};
+use crate::reference::{Reference, Source, Tree, VolumeNumber};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use strand_engine::fold::fold_from;
@@ -114,6 +115,12 @@ fn fold_all(
 #[must_use]
 pub fn fresh_digest(state: &State) -> u128 {
     digest::digest(state, &mut digest::DigestCache::default())
+}
+
+/// What the books of the volumes say where bulk movements wait to be counted.
+fn uncounted(state: &State) -> BTreeMap<VolumeNumber, u64> {
+    let waiting = state.volumes.iter().filter(|(_, v)| v.settling());
+    waiting.map(|(id, v)| (id.0, v.images.owned())).collect()
 }
 
 /// What somebody decides about the store, and what the store does of itself: nothing gives way to it.
@@ -263,6 +270,8 @@ impl Lockstep {
             if theirs.as_ref().is_err_and(|e| e.kind() == Kind::NoSpace) {
                 return Ok(Some("no-space"));
             }
+            let first = theirs.as_ref().map_or(Some(Seq::MAX), |ran| ran.first);
+            self.counted_for_room(seq, first)?;
         }
         let first = theirs.as_ref().ok().and_then(|ran| ran.first).unwrap_or(0);
         let ours = on_reference(&mut self.reference, step, first);
@@ -392,12 +401,28 @@ impl Lockstep {
 
     /// Where bulk movements wait to be counted, what is used is what the books say so far: an input of the reference.
     fn uncounted(&mut self, all_counted: bool) {
-        let state = self.store().state();
-        let waiting = state.volumes.iter().filter(|(_, v)| v.settling());
-        self.reference.books = waiting
-            .filter(|_| !all_counted)
-            .map(|(id, v)| (id.0, v.images.owned()))
-            .collect();
+        self.reference.books = match all_counted {
+            true => BTreeMap::new(),
+            false => uncounted(&self.store().state()),
+        };
+    }
+
+    /// Whoever makes room for a step counts what waits, and what gives way waits to be counted: the step is judged by the books as they are then, just before
+    /// its first event, or now where it was refused.
+    fn counted_for_room(&mut self, before: Seq, first: Option<Seq>) -> Result<(), String> {
+        let now = self.store().state();
+        let Some(first) = first.filter(|first| *first > before + 1 && now.seq > before) else {
+            return Ok(());
+        };
+        let mut books = uncounted(&now);
+        let mut see = |state: &State, placed: &Placed<'_>| {
+            if placed.seq == first {
+                books = uncounted(state);
+            }
+        };
+        fold_all(self.store(), &mut see).map_err(|e| format!("fold from the start: {e}"))?;
+        self.reference.books = books;
+        Ok(())
     }
 
     /// Keeps the live trees as the view of the present position.
