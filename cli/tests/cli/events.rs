@@ -4,7 +4,6 @@ use crate::strand::{Place, data};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -67,12 +66,7 @@ fn no_event_shows_how_the_program_holds_it() {
 #[test]
 fn follow_ends_when_nobody_reads_any_more() {
     let place = Place::with_volumes(&["v"]);
-    let mut child = place
-        .command(["log", "--follow"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("started");
+    let mut child = place.begin("log --follow");
     let mut reader = BufReader::new(child.stdout.take().expect("piped"));
     let mut line = String::new();
     reader.read_line(&mut line).expect("a line");

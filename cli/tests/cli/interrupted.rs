@@ -3,7 +3,7 @@
 use crate::strand::{Place, Ran, SERVED, data};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 /// In steps of a block.
@@ -28,15 +28,6 @@ fn worn() -> (Place, Vec<u8>) {
     place.file("data", &content);
     place.line("import pg data /data").well();
     (place, content)
-}
-
-fn begin(place: &Place, line: &str) -> Child {
-    place
-        .command(line.split_whitespace())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts")
 }
 
 /// Presses Ctrl-C, and says with what it ended.
@@ -85,7 +76,7 @@ fn a_reclaim_that_is_interrupted_keeps_what_it_gave_back_and_is_done_the_next_ti
     let (place, content) = worn();
     let line = "space reclaim --now --yes --rate 64KiB --json";
     let begun = Instant::now();
-    let mut child = begin(&place, line);
+    let mut child = place.begin(line);
     wait_for_archives(&place.store().join("journal"), &mut child);
     std::thread::sleep(Duration::from_millis(300));
     let ran = interrupt(child).failed(130);
@@ -130,7 +121,7 @@ fn is_interrupted_while_moving_events_away() -> bool {
     let before = info();
     let seq = &before["position"];
     let line = format!("journal archive --before seq:{seq} --to old --yes --json");
-    let mut child = begin(&place, &line);
+    let mut child = place.begin(&line);
     wait_for_archives(&place.path().join("old"), &mut child);
     let ran = match place.daemon() {
         None => interrupt(child),

@@ -195,12 +195,7 @@ fn a_bulk_movement_is_expanded_and_followed() {
             .contains("base/16384")
     );
 
-    let mut following = town.command(["log", "--follow", "--json", "-n", "1"]);
-    let mut child = following
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("starts");
+    let mut child = town.begin("log --follow --json -n 1");
     let mut lines =
         std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().expect("piped")));
     lines.next().expect("a first line").expect("text");

@@ -235,6 +235,15 @@ impl Place {
         Ran::of(self.command(arguments).output().expect("the binary runs"))
     }
 
+    /// Begins a line, split at blanks, and does not wait for its end.
+    pub(crate) fn begin(&self, line: &str) -> Child {
+        self.command(line.split_whitespace())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts")
+    }
+
     /// Runs a line, split at blanks.
     pub(crate) fn line(&self, line: &str) -> Ran {
         self.run(line.split_whitespace())

@@ -3,7 +3,6 @@
 use crate::daemon::wait_for;
 use crate::strand::{Place, Ran, data};
 use serde_json::Value;
-use std::process::{Child, Stdio};
 
 const BLOCK: usize = 4096;
 /// Blocks of a file.
@@ -23,15 +22,6 @@ fn scattered(files: &[&str]) -> Place {
         }
     }
     place
-}
-
-fn begin(place: &Place, line: &str) -> Child {
-    place
-        .command(line.split_whitespace())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts")
 }
 
 /// The number of the running job of which that is the end of what it works on.
@@ -61,7 +51,7 @@ fn a_reclaim_that_somebody_cancels_says_what_it_did_and_exits_130() {
     // The living blocks alone take half a minute.
     let cancelled = |flag: &str| {
         let line = format!("space reclaim --now --yes --rate 8KiB {flag}");
-        let child = begin(&place, &line);
+        let child = place.begin(&line);
         let id = working(&place, "and the history");
         place.line(&format!("job cancel {id}")).well();
         let ran = Ran::of(child.wait_with_output().expect("it ends"));
@@ -94,7 +84,7 @@ fn a_reclaim_that_somebody_cancels_says_what_it_did_and_exits_130() {
 fn a_file_that_goes_while_its_directory_is_put_in_order_is_passed_over() {
     let place = scattered(&["/a", "/b", "/c"]);
     // The first takes two seconds; the second is gone before its turn.
-    let child = begin(&place, "space defrag pg / --rate 128KiB --json");
+    let child = place.begin("space defrag pg / --rate 128KiB --json");
     working(&place, "of pg");
     place.line("rm pg /b").well();
     let done = Ran::of(child.wait_with_output().expect("it ends")).well();
