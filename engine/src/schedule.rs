@@ -1,11 +1,13 @@
 //! Schedules: how often the program takes a checkpoint of a volume, and which it keeps as they grow older.
 //!
-//! `plan` says what is to be done next, `names` how those checkpoints are called, `text` how people write a schedule.
+//! `plan` says what is to be done next, `due` by which commands, `names` how those checkpoints are called, `text` how people write a schedule.
 
+mod due;
 mod names;
 mod plan;
 mod text;
 
+pub use due::{Look, due, scheduled};
 pub use names::{is_scheduled_name, scheduled_name};
 pub use plan::{Plan, Taken, next_due, plan};
 pub use text::parse_keep;

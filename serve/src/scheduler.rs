@@ -1,5 +1,5 @@
 //! The thread that follows the schedules of volumes: it takes checkpoints when they are due, and lets those go that a schedule keeps no longer. What is
-//! due is `schedule::plan`'s to say.
+//! due is `schedule::due`'s to say.
 //!
 //! Time is elapsed time: what the events record, and beyond that what this process measures. A wall clock that is set anywhere changes only how
 //! the next checkpoint is called.
@@ -9,10 +9,8 @@ use crate::{Force, Live};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use strand_engine::schedule::{Taken, is_scheduled_name, plan, scheduled_name};
-use strand_engine::{
-    Actor, Checkpoint, CheckpointId, Command, Error, GiveUp, Schedule, Source, State, VolumeId,
-};
+use strand_engine::schedule::{Look, due, scheduled};
+use strand_engine::{Actor, CheckpointId, Command, Error, Source, State, VolumeId};
 
 /// How often it looks.
 const TICK: Duration = Duration::from_secs(1);
@@ -87,7 +85,7 @@ impl Follower {
             {
                 continue;
             }
-            if let Err(error) = self.follow(&state, volume.id, schedule) {
+            if let Err(error) = self.follow(&state, volume.id) {
                 tracing::warn!(%error, volume = &*volume.name, "the schedule waits");
                 let until = self.now.saturating_add(PATIENCE.min(schedule.every));
                 self.patience.insert(volume.id, until);
@@ -95,63 +93,42 @@ impl Follower {
         }
     }
 
-    fn follow(&mut self, state: &State, id: VolumeId, schedule: &Schedule) -> Result<(), Error> {
-        let theirs: Vec<&Arc<Checkpoint>> = state
-            .checkpoints
-            .values()
-            .filter(|c| c.volumes == [id] && is_scheduled_name(&c.name))
-            .collect();
-        let in_use = match theirs.is_empty() {
-            true => Vec::new(),
-            false => self.in_use(),
+    fn follow(&mut self, state: &State, id: VolumeId) -> Result<(), Error> {
+        let in_use = match scheduled(state, id).next() {
+            None => Vec::new(),
+            Some(_) => self.in_use(),
         };
-        let existing: Vec<Taken> = theirs
-            .iter()
-            .map(|c| Taken {
-                at: self.taken.get(&c.id).copied().unwrap_or(0).max(c.elapsed),
-                stays: c.held || !c.removable || in_use.contains(&c.id),
-            })
-            .collect();
-        let plan = plan(self.now, self.last.get(&id).copied(), &existing, schedule);
+        let look = Look {
+            now: self.now,
+            wall: self.live.store().clock().wall(),
+            last: self.last.get(&id).copied(),
+            taken: &|checkpoint| self.taken.get(&checkpoint).copied(),
+            in_use: &|checkpoint| in_use.contains(&checkpoint),
+        };
+        let due = due(state, id, &look);
+        let (takes, drops): (Vec<_>, Vec<_>) = due
+            .into_iter()
+            .partition(|command| matches!(command, Command::CheckpointCreate { .. }));
         let mut outcome = Ok(());
-        for place in plan.drop.into_iter().take(MOST_AT_ONCE) {
-            let command = Command::CheckpointGiveUp {
-                checkpoint: theirs[place].id,
-                cause: GiveUp::Schedule,
-            };
-            // One that stays, as it has just been mounted, keeps none of the others, nor what is due.
-            if let Err(error) = self.live.run(&self.actor, command, Force::No) {
-                outcome = Err(error);
+        // One that stays, as it has just been mounted, keeps none of the others, nor what is due.
+        for command in drops.into_iter().take(MOST_AT_ONCE).chain(takes) {
+            let takes = matches!(command, Command::CheckpointCreate { .. });
+            match self.live.run(&self.actor, command, Force::No) {
+                Ok(_) if takes => self.took(id),
+                Ok(_) => {}
+                Err(error) => outcome = Err(error),
             }
-        }
-        if plan.take {
-            self.take(state, id)?;
         }
         outcome
     }
 
-    fn take(&mut self, state: &State, id: VolumeId) -> Result<(), Error> {
-        let wall = self.live.store().clock().wall();
-        let command = Command::CheckpointCreate {
-            name: Some(scheduled_name(state, wall)),
-            volumes: vec![id],
-            nomount: false,
-            removable: true,
-            nodata: false,
-            note: String::new(),
-        };
-        self.live.run(&self.actor, command, Force::No)?;
+    /// Remembers when the newest one was taken. Nobody else takes any in between that is named like this.
+    fn took(&mut self, id: VolumeId) {
         self.last.insert(id, self.now);
-        // Nobody else takes any in between that is named like this.
         let state = self.live.store().state();
-        let newest = state.checkpoints.values().rev();
-        let made = newest
-            .take(MOST_AT_ONCE)
-            .find(|c| c.volumes == [id] && is_scheduled_name(&c.name));
-        if let Some(made) = made {
+        if let Some(made) = scheduled(&state, id).next_back() {
             self.taken.insert(made.id, self.now);
         }
-        Ok(())
     }
 
     /// Checkpoints that are mounted or read.
@@ -177,7 +154,7 @@ impl Follower {
 mod tests {
     use super::*;
     use crate::LiveOptions;
-    use strand_engine::{InitOptions, Keep, ManualClock, NewBody, Quota, Store};
+    use strand_engine::{InitOptions, Keep, ManualClock, NewBody, Quota, Schedule, Store};
     use strand_journal::{MemoryDisk, StoreId};
 
     const SECOND: u64 = 1_000_000_000;

@@ -7,7 +7,7 @@ use crate::history::Step;
 use crate::reference::{Position, VolumeNumber};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use strand_engine::schedule::{Taken, is_scheduled_name, plan, scheduled_name};
+use strand_engine::schedule::{Look, due, is_scheduled_name};
 use strand_engine::{
     Actor, Checkpoint, CheckpointId, Clock, Command, Error, Event, GiveUp, Keep, Kind, ManualClock,
     Retention, Schedule, Seq, Source, Store, VolumeId,
@@ -85,48 +85,21 @@ fn done(store: &Store, actor: &Actor, command: Command) -> Result<Ran, Error> {
     })
 }
 
-/// What a daemon does at one look at the schedule of a volume.
+/// What a daemon does at one look at the schedule of a volume, but for its patience: what is refused ends the step.
 fn follow_schedule(store: &Store, clock: &ManualClock, volume: VolumeId) -> Result<(), Error> {
-    let state = store.state();
-    let schedule = state.volume(volume).and_then(|v| v.schedule.clone());
-    let Some(schedule) = schedule else {
-        return Ok(());
-    };
-    let all = state.checkpoints.values();
-    let theirs: Vec<&Arc<Checkpoint>> = all
-        .filter(|c| c.volumes == [volume] && is_scheduled_name(&c.name))
-        .collect();
     let leases = store.leases();
-    let read = |id: CheckpointId| {
-        let mut sources = leases.iter().map(|lease| lease.source);
-        sources.any(|source| matches!(source, Source::Checkpoint(_, c) if c == id))
+    let look = Look {
+        now: store.elapsed(),
+        wall: clock.wall(),
+        last: None,
+        taken: &|_| None,
+        in_use: &|id| {
+            let mut sources = leases.iter().map(|lease| lease.source);
+            sources.any(|source| matches!(source, Source::Checkpoint(_, c) if c == id))
+        },
     };
-    let existing: Vec<Taken> = theirs
-        .iter()
-        .map(|c| Taken {
-            at: c.elapsed,
-            stays: c.held || !c.removable || read(c.id),
-        })
-        .collect();
-    let actor = Actor::program();
-    let plan = plan(store.elapsed(), None, &existing, &schedule);
-    for place in plan.drop {
-        let command = Command::CheckpointGiveUp {
-            checkpoint: theirs[place].id,
-            cause: GiveUp::Schedule,
-        };
-        store.run(&actor, command)?;
-    }
-    if plan.take {
-        let command = Command::CheckpointCreate {
-            name: Some(scheduled_name(&state, clock.wall())),
-            volumes: vec![volume],
-            nomount: false,
-            removable: true,
-            nodata: false,
-            note: String::new(),
-        };
-        store.run(&actor, command)?;
+    for command in due(&store.state(), volume, &look) {
+        store.run(&Actor::program(), command)?;
     }
     Ok(())
 }
