@@ -9,9 +9,10 @@ use strand_engine::{Actor, Command, Done, VolumeId};
 use strand_journal::{FileDisk, StoreFile};
 use strand_serve::control::Client;
 
-/// An open store, and the names of its volumes.
+/// An open store, and the names of its volumes. However a command ends, it ends in good order: a refusal is recorded by that too.
 pub(crate) struct Commanded {
-    way: Way,
+    /// `None` once it has ended.
+    way: Option<Way>,
     volumes: Vec<Named>,
 }
 
@@ -43,7 +44,7 @@ impl Context {
             };
             return Ok(Commanded {
                 volumes: state.volume_names.iter().map(named).collect(),
-                way: Way::Opened(Box::new(store)),
+                way: Some(Way::Opened(Box::new(store))),
             });
         };
         // Who may not read the store's files is told so by the daemon, which records it.
@@ -57,7 +58,7 @@ impl Context {
         let named = |(id, name)| Named { id, name };
         Ok(Commanded {
             volumes: daemon.volumes()?.into_iter().map(named).collect(),
-            way: Way::Daemon(daemon),
+            way: Some(Way::Daemon(daemon)),
         })
     }
 }
@@ -87,7 +88,8 @@ impl Commanded {
     /// # Errors
     /// As the engine's `Store::run`.
     pub(crate) fn run(&self, actor: &Actor, command: Command) -> Outcome<Done> {
-        match &self.way {
+        let way = self.way.as_ref();
+        match way.expect("only close and drop take it, and both consume this") {
             Way::Opened(store) => Ok(store.run(actor, command)?),
             Way::Daemon(daemon) => Ok(daemon.run(command, false)?.into_done()),
         }
@@ -97,10 +99,24 @@ impl Commanded {
     ///
     /// # Errors
     /// As the engine's `Store::close`.
-    pub(crate) fn close(self) -> Outcome {
-        match self.way {
-            Way::Opened(store) => Ok(store.close()?),
-            Way::Daemon(daemon) => Ok(daemon.end_session().map(drop)?),
+    pub(crate) fn close(mut self) -> Outcome {
+        self.end()
+    }
+
+    fn end(&mut self) -> Outcome {
+        match self.way.take() {
+            None => Ok(()),
+            Some(Way::Opened(store)) => Ok(store.close()?),
+            Some(Way::Daemon(daemon)) => Ok(daemon.end_session().map(drop)?),
+        }
+    }
+}
+
+impl Drop for Commanded {
+    fn drop(&mut self) {
+        if self.end().is_err() {
+            // The command's own failure is what is told; this one follows from it.
+            tracing::debug!("the store was not closed in good order");
         }
     }
 }
