@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many jobs that ended are remembered.
+/// How many jobs that ended are remembered: so many that somebody asked for, and so many of the store's own, which on a full store come and go by the minute.
 const REMEMBERED: usize = 64;
 
 /// What a job does.
@@ -115,6 +115,8 @@ struct Entry {
     kind: JobKind,
     what: String,
     started: EventTime,
+    /// Somebody asked for it, and may ask what came of it.
+    asked: bool,
     done: AtomicU64,
     total: AtomicU64,
     cancel: AtomicBool,
@@ -166,25 +168,36 @@ impl Jobs {
         self.0.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A job begins; `now` is the wall clock.
+    /// A job of the store's own begins; `now` is the wall clock.
     #[must_use]
     pub fn begin(&self, kind: JobKind, what: impl Into<String>, now: EventTime) -> Job {
+        self.begin_as(kind, what.into(), now, false)
+    }
+
+    /// A job begins that somebody asked for: however much the store works by itself meanwhile, it is remembered as long as few such follow.
+    #[must_use]
+    pub fn begin_asked(&self, kind: JobKind, what: impl Into<String>, now: EventTime) -> Job {
+        self.begin_as(kind, what.into(), now, true)
+    }
+
+    fn begin_as(&self, kind: JobKind, what: String, now: EventTime, asked: bool) -> Job {
         let mut list = self.list_locked();
         list.last += 1;
         let entry = Arc::new(Entry {
             id: list.last,
             kind,
-            what: what.into(),
+            what,
             started: now,
+            asked,
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
             cancel: AtomicBool::new(list.ending > 0),
             end: Mutex::new(None),
         });
         list.jobs.push_back(entry.clone());
-        let ended = list.jobs.iter().filter(|job| job.state().has_ended());
-        if ended.count() > REMEMBERED
-            && let Some(oldest) = list.jobs.iter().position(|job| job.state().has_ended())
+        let forgettable = |job: &Arc<Entry>| job.asked == asked && job.state().has_ended();
+        if list.jobs.iter().filter(|job| forgettable(job)).count() > REMEMBERED
+            && let Some(oldest) = list.jobs.iter().position(forgettable)
         {
             list.jobs.remove(oldest);
         }
@@ -394,5 +407,24 @@ mod tests {
         let list = jobs.list();
         assert!(list.len() <= REMEMBERED + 2);
         assert_eq!(list[0].id, working.id());
+    }
+    #[test]
+    fn what_somebody_asked_for_is_not_forgotten_for_the_stores_own_work() {
+        let jobs = Jobs::default();
+        let begin = |asked| match asked {
+            true => jobs.begin_asked(JobKind::Reclaim, "what is dead", 0),
+            false => jobs.begin(JobKind::Reclaim, "room for a command", 0),
+        };
+        let asked = begin(true).id();
+        for _ in 0..3 * REMEMBERED {
+            drop(begin(false));
+        }
+        let found = jobs.wait(asked, Duration::ZERO).unwrap();
+        assert_eq!(found.state, JobState::Done);
+        for _ in 0..3 * REMEMBERED {
+            drop(begin(true));
+        }
+        assert!(jobs.get(asked).is_none());
+        assert!(jobs.list().len() <= 2 * (REMEMBERED + 2));
     }
 }

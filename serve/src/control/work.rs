@@ -76,7 +76,7 @@ impl Works {
                 (JobKind::Defrag, what)
             }
         };
-        let job = store.jobs().begin(kind, what, store.clock().wall());
+        let job = store.jobs().begin_asked(kind, what, store.clock().wall());
         let id = job.id();
         let (works, for_thread) = (Arc::clone(self), Arc::clone(live));
         let thread = std::thread::Builder::new()
