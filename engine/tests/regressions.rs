@@ -323,3 +323,32 @@ fn a_store_filled_by_large_writes_can_still_roll_back() {
         store.run(&me(), Command::Undo { volume: None }).unwrap();
     }
 }
+
+/// What a copy did before it met a block that cannot be read stays, so it says how much that is; asked for the rest, why that does not go.
+#[test]
+fn a_copy_that_fails_half_way_says_how_far_it_came() {
+    const PART: usize = 256 * 4096; // what goes byte by byte in one command
+    let (disk, store) = new_store(4 << 20);
+    let v = volume(&store, "pg");
+    let (from, to) = (file(&store, v, "a"), file(&store, v, "b"));
+    store.write(&me(), v, from, 0, &vec![7; 2 * PART]).unwrap();
+    store.sync().unwrap();
+    let live = store.view(Source::Live(v)).unwrap();
+    let map = &live.inode(from).unwrap().file().unwrap().map;
+    let bad = map.get(300).unwrap().addr().0;
+    let blocks = u64::from(store.journal().blocks_per_segment());
+    drop((live, store));
+    let segment = format!("journal/{:020}.seg", bad / blocks);
+    let flipped = [IoSlice::new(&[6])];
+    let segment = disk.open(&segment).unwrap();
+    segment.write_at(&flipped, bad % blocks * 4096).unwrap();
+    let store = reopen(&disk, Access::ReadWrite).unwrap();
+    // Not at the same place in a block: it is copied, not shared.
+    let rest = 2 * PART as u64 - 1;
+    let copied = store.copy_range(&me(), v, from, 1, to, 0, rest).unwrap();
+    assert!((1..300 * 4096).contains(&copied), "{copied}");
+    let there = content(&store, Source::Live(v), b"b");
+    assert!(there == vec![7; usize::try_from(copied).unwrap()]);
+    let refused = store.copy_range(&me(), v, from, 1 + copied, to, copied, rest - copied);
+    assert_eq!(kind_of(refused), Kind::Damaged);
+}

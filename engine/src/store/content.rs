@@ -345,11 +345,11 @@ impl Store {
         }
     }
 
-    /// Copies a range within a volume: whole blocks are shared, ragged edges copied. Stops at the end of the file read; gives the number of
-    /// bytes copied (`copy_file_range`).
+    /// Copies a range within a volume: whole blocks are shared, ragged edges copied. Stops at the end of the file read, and where the rest cannot be
+    /// copied; gives the number of bytes copied (`copy_file_range`).
     ///
     /// # Errors
-    /// As [`Store::submit`]; [`Kind::Invalid`] for overlapping ranges of one file.
+    /// Where nothing was copied: as [`Store::submit`]; [`Kind::Invalid`] for overlapping ranges of one file.
     #[allow(clippy::too_many_arguments)] // the arguments of copy_file_range
     pub fn copy_range(
         &self,
@@ -379,27 +379,37 @@ impl Store {
         }
         let mut copied = 0;
         while copied < length {
-            let (source, target, left) =
-                (from_offset + copied, to_offset + copied, length - copied);
-            let aligned = source.is_multiple_of(BLOCK) && target.is_multiple_of(BLOCK);
-            let shared = if aligned && left >= BLOCK {
-                let count = (left / BLOCK).min(MAX_EVENT_BLOCKS);
-                let (from, to) = ((from, source / BLOCK), (to, target / BLOCK));
-                let share = &mut || self.share_blocks(actor, volume, from, to, count);
-                self.with_room(0, share)?.then_some(count * BLOCK)
-            } else {
-                None
-            };
-            let part = match shared {
-                Some(part) => part,
-                None => self.copy_bytes(actor, volume, (from, source), (to, target), left)?,
-            };
-            if part == 0 {
-                break; // it was cut short meanwhile
+            let (source, target) = ((from, from_offset + copied), (to, to_offset + copied));
+            match self.copy_part(actor, volume, source, target, length - copied) {
+                Ok(0) => break, // it was cut short meanwhile
+                Ok(part) => copied += part,
+                // What was copied stays; whoever asks for the rest is told why not.
+                Err(_) if copied > 0 => break,
+                Err(error) => return Err(error),
             }
-            copied += part;
         }
         Ok(copied)
+    }
+
+    /// Copies as much as one command can; gives how many bytes.
+    fn copy_part(
+        &self,
+        actor: &Actor,
+        volume: VolumeId,
+        (from, source): (Ino, u64),
+        (to, target): (Ino, u64),
+        left: u64,
+    ) -> Result<u64, Error> {
+        let aligned = source.is_multiple_of(BLOCK) && target.is_multiple_of(BLOCK);
+        if aligned && left >= BLOCK {
+            let count = (left / BLOCK).min(MAX_EVENT_BLOCKS);
+            let (from, to) = ((from, source / BLOCK), (to, target / BLOCK));
+            let share = &mut || self.share_blocks(actor, volume, from, to, count);
+            if self.with_room(0, share)? {
+                return Ok(count * BLOCK);
+            }
+        }
+        self.copy_bytes(actor, volume, (from, source), (to, target), left)
     }
 
     /// Copies bytes up to the next block's edge of both files, or 256 blocks; gives how many.

@@ -34,7 +34,11 @@ impl Mounted {
         };
         self.drop_privileges(&caller.actor, volume, ino, privileges(caller.uid))?;
         let done = self.core.store.truncate(&caller.actor, volume, ino, size);
-        self.changed(BLOCK, done.map_err(|e| stale_errno(&e))?.last);
+        let done = done.map_err(|e| {
+            self.changed_till_now(BLOCK); // the privileges are gone
+            stale_errno(&e)
+        })?;
+        self.changed(BLOCK, done.last);
         Ok(())
     }
 
@@ -89,10 +93,11 @@ impl Mounted {
             libc::FALLOC_FL_ZERO_RANGE => store.zero(actor, volume, ino, offset, length),
             _ => return Err(Errno::OPNOTSUPP),
         };
-        outcome.map_err(|e| stale_errno(&e))?;
-        self.drop_privileges(actor, volume, ino, privileges(caller.uid))?;
-        self.changed_till_now(2 * BLOCK);
-        Ok(())
+        let done = outcome.map_err(|e| stale_errno(&e));
+        let done =
+            done.and_then(|_| self.drop_privileges(actor, volume, ino, privileges(caller.uid)));
+        self.changed_till_now(2 * BLOCK); // what failed may have got half-way
+        done
     }
 
     /// `SEEK_DATA` and `SEEK_HOLE`.
@@ -146,22 +151,24 @@ impl Mounted {
             } else {
                 COPY_BYTES
             };
-            let copied = self
-                .core
-                .store
-                .copy_range(
-                    &caller.actor,
-                    volume,
-                    source.ino,
-                    from_offset,
-                    target.ino,
-                    to_offset,
-                    length.min(most),
-                )
-                .map_err(|e| stale_errno(&e))?;
-            self.drop_privileges(&caller.actor, volume, target.ino, privileges(caller.uid))?;
-            self.changed_till_now(if aligned { BLOCK } else { copied });
-            Ok(copied)
+            let copied = self.core.store.copy_range(
+                &caller.actor,
+                volume,
+                source.ino,
+                from_offset,
+                target.ino,
+                to_offset,
+                length.min(most),
+            );
+            let bytes = copied.as_ref().map_or(COPY_BYTES, |copied| *copied);
+            let done = copied.map_err(|e| stale_errno(&e)).and_then(|copied| {
+                let what = privileges(caller.uid);
+                self.drop_privileges(&caller.actor, volume, target.ino, what)?;
+                Ok(copied)
+            });
+            // What failed may have got half-way.
+            self.changed_till_now(if aligned { BLOCK } else { bytes });
+            done
         })
     }
 }

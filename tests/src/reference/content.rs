@@ -237,10 +237,11 @@ impl Reference {
         Ok(())
     }
 
-    /// Copies a range from file to file; whole blocks that lie alike in both are shared. Gives the number of bytes.
+    /// Copies a range from file to file; whole blocks that lie alike in both are shared. Gives the number of bytes:
+    /// fewer where the rest cannot be copied.
     ///
     /// # Errors
-    /// As [`Reference::write`]; `invalid` where the ranges overlap in one file.
+    /// Where nothing was copied: as [`Reference::write`]; `invalid` where the ranges overlap in one file.
     pub fn copy_range(
         &mut self,
         volume: VolumeNumber,
@@ -278,10 +279,15 @@ impl Reference {
                 _ => to_edge(most),
             };
             let whole = alike && target.is_multiple_of(BLOCK) && count >= BLOCK;
-            self.within_quota(volume, true, |r| {
+            let part = self.within_quota(volume, true, |r| {
                 r.copy_part(volume, (from, source), (to, target), count, whole)
-            })?;
-            at += count;
+            });
+            match part {
+                Ok(()) => at += count,
+                // What was copied stays.
+                Err(_) if at > 0 => return Ok(at),
+                Err(refused) => return Err(refused),
+            }
         }
         Ok(length)
     }
