@@ -119,6 +119,42 @@ fn an_ordinary_user_mounts_uses_rolls_back_and_unmounts() {
     place.run(["verify", "--data"]);
 }
 
+/// What fusermount3 reads; a machine may let users allow others in, or not.
+const CONF: &str = "/etc/fuse.conf";
+
+#[test]
+fn who_lets_others_in_is_told_what_stands_in_the_way() {
+    let test = "--allow-other of an ordinary user";
+    if !machine::fuse_for_all(test) {
+        return;
+    }
+    let mut place = Place::empty(machine::ordinary_user());
+    place.run(["init", "store"]);
+    place.run(["volume", "create", "notes"]);
+    place.serve();
+    let at = place.mount("notes", "mnt", &[]);
+    place.unmount("mnt");
+    let arguments = ["mount", "notes", "mnt", "--allow-other"];
+    let output = place.strand(arguments).output().expect("the binary runs");
+    let conf = fs::read_to_string(CONF).unwrap_or_default();
+    if conf.lines().any(|line| line.trim() == "user_allow_other") {
+        assert!(output.status.success() && is_mount_point(&at));
+        place.unmount("mnt");
+    } else {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        for part in [
+            "does not let users allow others in",
+            "add the line user_allow_other",
+            CONF,
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert!(!is_mount_point(&at));
+    }
+    place.stop();
+}
+
 #[test]
 fn a_mount_starts_its_own_daemon_which_ends_with_it() {
     let test = "a daemon in the background";
