@@ -4,9 +4,9 @@ use crate::setting::{Setting, me, setting, setting_with};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::sync::atomic::{AtomicBool, Ordering};
-use strand_engine::{Command, Kind, Source};
+use strand_engine::{Command, Grade, Kind, Source};
 use strand_serve::{Force, LiveOptions};
 
 fn checkpoint(s: &Setting, name: &str) -> Source {
@@ -189,6 +189,22 @@ fn a_file_open_for_writing_stands_in_the_way_and_is_named() {
 }
 
 #[test]
+fn a_file_that_is_opened_past_the_cache_can_be_mapped() {
+    let Some(s) = setting() else { return };
+    fs::write(s.at.join("f"), vec![b'a'; 4096]).unwrap();
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(s.at.join("f"))
+        .unwrap();
+    let page = Page::of(&file);
+    page.set(0, b'b');
+    page.sync().unwrap();
+    assert_eq!(&s.stored("f").unwrap()[..2], b"ba");
+}
+
+#[test]
 fn a_mapping_from_before_changes_nothing() {
     let Some(s) = setting() else { return };
     fs::write(s.at.join("f"), vec![b'a'; 4096]).unwrap();
@@ -234,6 +250,14 @@ fn a_checkpoint_holds_what_was_written_through_a_mapping() {
     assert_eq!(&content[..3], b"bca");
     let error = fs::write(frozen.join("f"), b"no").unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EROFS));
+    // Whose bytes they were the kernel does not say: somebody who had the file open, and that is what is recorded.
+    let state = s.live().store().state();
+    let by_handle = state
+        .actors
+        .values()
+        .filter(|actor| actor.grade == Grade::Handle);
+    let by_handle: Vec<u32> = by_handle.map(|actor| actor.pid).collect();
+    assert_eq!(by_handle, [std::process::id()]);
 }
 
 #[test]
