@@ -200,6 +200,10 @@ more counts. A daemon that strand mount started ends with its last mount. One
 that died leaves its mounts dead: the next strand serve, mount or umount takes
 them away.
 
+At the root of a live mount, and in no listing, .strand/CHECKPOINT shows the
+volume as it was: so do .strand/at/2026-11-21T10:00:02Z (RFC 3339 only) and
+.strand/at/seq:N.
+
 strand status shows the mounts; strand serve --metrics 127.0.0.1:9464 shows
 figures for Prometheus.";
 

@@ -261,6 +261,43 @@ mod tests {
         walk(&Cli::command(), "strand");
     }
 
+    /// The commands that a page shows: in backquotes, or on lines of their own, in a shell's words.
+    fn shown(page: &str) -> impl Iterator<Item = Vec<&str>> {
+        let parts = page.split(['`', '\n', '|', '#']);
+        let parts = parts.flat_map(|part| part.split("&&"));
+        let parts = parts.map(|part| part.rsplit("/bin/").next().unwrap_or(part).trim());
+        let shown = parts.filter(|part| part.starts_with("strand "));
+        shown.map(|part| part.split_whitespace().collect())
+    }
+
+    /// Only the name of a command, which may want more.
+    fn is_name(words: &[&str]) -> bool {
+        let mut at = Some(Cli::command());
+        for word in &words[1..] {
+            at = at.and_then(|command| command.find_subcommand(word).cloned());
+        }
+        at.is_some()
+    }
+
+    #[test]
+    fn every_command_of_the_pages_can_be_typed_like_that() {
+        let pages = [
+            ("operations.md", include_str!("../../../docs/operations.md")),
+            ("README.md", include_str!("../../../README.md")),
+        ];
+        for (page, text) in pages {
+            let shown: Vec<_> = shown(text).collect();
+            assert!(shown.len() > 20, "{page} shows {shown:?}");
+            for words in shown.iter().filter(|words| !is_name(words)) {
+                if let Err(error) = Cli::try_parse_from(words) {
+                    panic!("{page}: {}\n{error}", words.join(" "));
+                }
+            }
+        }
+        let wrong = ["strand", "export", "VOL@CHECKPOINT", "DEST"];
+        assert!(!is_name(&wrong) && Cli::try_parse_from(wrong).is_err());
+    }
+
     #[test]
     fn durations_are_understood() {
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
