@@ -38,6 +38,15 @@ impl Marks {
         whole.then_some(marks)
     }
 
+    /// Marks what further trees map; gives how many versions only they do.
+    pub fn add(&mut self, roots: &[Fileset]) -> u64 {
+        let before = self.blocks;
+        each_version(roots, &mut || true, &mut |version| {
+            self.mark(version.addr().0);
+        });
+        self.blocks - before
+    }
+
     #[inline]
     fn mark(&mut self, birth: u64) {
         if birth >= self.young {

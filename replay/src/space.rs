@@ -1,7 +1,7 @@
 //! Who owns what: every byte of the journal's files, told by what keeps it.
 //!
 //! Each living version counts once, for the first of these that shows it: a live volume, a checkpoint, what a clone can be reset to, and then the
-//! history (the windows, what undo could bring back, and what is read). What nobody shows is dead. The sums are the files' own sizes.
+//! history (the windows, and what undo could bring back). What nobody shows is kept for those who read it, or dead. The sums are the files' own sizes.
 
 use crate::trees::versions_that_differ;
 use serde::Serialize;
@@ -22,8 +22,10 @@ pub struct SpaceReport {
     pub checkpoints: u64,
     /// What clones can be reset to besides.
     pub origins: u64,
-    /// What only the history windows, undo or a reader still shows.
+    /// What only the history windows or undo still show.
     pub history: u64,
+    /// What nobody can reach any more but those who read it now.
+    pub readers: u64,
     /// What nobody can reach any more.
     pub dead: u64,
     /// Events, in segments whose blocks are still there.
@@ -66,12 +68,12 @@ pub struct CheckpointSpace {
     pub unique: u64,
 }
 
-/// Adds up a store's space. `read` are the trees that somebody reads. Costs a walk of all trees, the headers of the journal that is still there, and a
+/// Adds up a store's space. `read` says how many blocks are kept only for those who read them, as [`Store::kept_for_readers`] counts them. Costs a walk of all trees, the headers of the journal that is still there, and a
 /// fold back to where the oldest history window begins.
 ///
 /// # Errors
 /// What reading the journal gives.
-pub fn report(store: &Store, read: &[Fileset]) -> Result<SpaceReport, Error> {
+pub fn report(store: &Store, read: u64) -> Result<SpaceReport, Error> {
     let state = store.state();
     let blocks = u64::from(store.journal().blocks_per_segment());
     let mut found = SpaceReport {
@@ -93,7 +95,7 @@ pub fn report(store: &Store, read: &[Fileset]) -> Result<SpaceReport, Error> {
     let mut kept = shown.clone();
     kept.extend(origins.iter().cloned());
     let (base, young) = window_base(store, &state, found.window)?;
-    let mut all = read.to_vec();
+    let mut all = Vec::new();
     if let Some(base) = &base {
         roots_of(base, &mut all);
     }
@@ -105,6 +107,8 @@ pub fn report(store: &Store, read: &[Fileset]) -> Result<SpaceReport, Error> {
         marks(&all, young),
     ];
     segments(store, &state.places, blocks, &layers, &mut found)?;
+    found.readers = (read * BLOCK).min(found.dead);
+    found.dead -= found.readers;
     let elsewhere: Vec<Fileset> = live.iter().chain(&origins).cloned().collect();
     let elsewhere = marks(&elsewhere, nothing_young);
     for volume in state.volumes.values() {

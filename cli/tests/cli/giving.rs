@@ -30,6 +30,7 @@ fn sum(space: &serde_json::Value) -> u64 {
         "checkpoints_bytes",
         "clones_bytes",
         "history_bytes",
+        "readers_bytes",
         "reclaimable_bytes",
         "events_bytes",
         "archives_bytes",

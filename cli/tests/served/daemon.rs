@@ -104,6 +104,22 @@ fn a_daemon_that_was_killed_is_replaced() {
 }
 
 #[test]
+fn a_second_signal_ends_a_daemon_at_once() {
+    let place = at_rest();
+    let mut serving = Serving::start(&place, &[]);
+    place.line("volume create kept").well();
+    // Both are there before it can look at the first.
+    let pid = Pid::from_child(&serving.child);
+    for signal in [Signal::STOP, Signal::TERM, Signal::INT] {
+        kill_process(pid, signal).expect("sent");
+    }
+    assert_eq!(serving.signal(Signal::CONT), Some(130));
+    assert!(is_served(&place), "as after a power cut");
+    place.line("volume show kept").well();
+    place.line("verify --data").well();
+}
+
+#[test]
 fn a_store_has_one_daemon() {
     let place = at_rest();
     let mut first = Serving::start(&place, &[]);

@@ -1,8 +1,7 @@
 //! The suite `cli` again, on stores that a daemon serves: every command goes through the control socket, and every output is the same
 //! byte for byte, but for what `strand::DIFFERS` lists.
 //!
-//! Left out, because they are about a store at rest: `damaged` and `verified` change the files past the program (a damaged store is not
-//! served at all), `locking` is about two commands that want one lock, `room` fills small disks, `help` needs no store.
+//! What is left out, and why, `same` says, and sees that nothing else is.
 
 #[path = "../cli/bad_input.rs"]
 mod bad_input;
@@ -10,6 +9,8 @@ mod bad_input;
 mod consent;
 #[path = "../cli/conventions.rs"]
 mod conventions;
+#[path = "../cli/events.rs"]
+mod events;
 #[path = "../cli/examples.rs"]
 mod examples;
 #[path = "../cli/files.rs"]
@@ -33,4 +34,5 @@ mod town;
 
 mod daemon;
 mod mounts;
+mod same;
 mod work;

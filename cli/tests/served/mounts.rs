@@ -4,9 +4,12 @@ use crate::daemon::{Serving, at_rest, is_served, wait_for};
 use crate::strand::{Place, command, data, finish};
 use rustix::mount::UnmountFlags;
 use rustix::process::Signal;
+use serde_json::Value;
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 /// A place with directories to mount on; whatever happens, nothing stays mounted.
 struct Mounts {
@@ -118,8 +121,12 @@ fn space_names_the_past_that_somebody_looks_at_in_a_mount() {
     m.place.line("space reclaim --now --yes").well();
     let space = m.place.line("space --json").well().json();
     assert_eq!(space["kept"], serde_json::json!([said]));
-    let held = space["history_bytes"].as_u64().expect("a number");
-    assert!(held >= old.len() as u64, "{space}");
+    // Of the segment that is written to, all that is not live counts as history.
+    let number = |space: &Value, key: &str| space[key].as_u64().expect("a number");
+    let held = |space: &Value| number(space, "readers_bytes") + number(space, "history_bytes");
+    let then = held(&space);
+    assert!(number(&space, "readers_bytes") > 0, "{space}");
+    assert!(then >= old.len() as u64, "{space}");
     let mut read = Vec::new();
     open.read_to_end(&mut read).expect("read");
     assert!(read == old, "another content");
@@ -128,7 +135,8 @@ fn space_names_the_past_that_somebody_looks_at_in_a_mount() {
     wait_for("the view is let go", || kept() == serde_json::json!([]));
     m.place.line("space reclaim --now --yes").well();
     let left = m.place.line("space --json").well().json();
-    assert!(left["history_bytes"].as_u64() < Some(held), "{left}");
+    assert!(held(&left) < then, "{left}");
+    assert_eq!(left["readers_bytes"], 0, "{left}");
 }
 
 #[test]
@@ -270,4 +278,62 @@ fn what_a_killed_daemon_left_mounted_is_taken_away() {
     // Without a new daemon, umount takes it away.
     m.place.line("umount a").well();
     assert_eq!(fs::read_dir(m.at("a")).expect("a directory").count(), 0);
+}
+
+#[test]
+fn who_waits_for_the_daemon_is_told_when_the_mounts_are_there() {
+    let Some(m) = Mounts::new("who_waits_for_the_daemon_is_told_when_the_mounts_are_there") else {
+        return;
+    };
+    let told = m.place.path().join("notify");
+    let socket = UnixDatagram::bind(&told).expect("bound");
+    let patience = Some(std::time::Duration::from_secs(30));
+    socket.set_read_timeout(patience).expect("set");
+    let mut serve = command(m.place.path(), Some(&m.place.store()));
+    serve.args(["serve", "--mount", "pg=a"]);
+    let serve = serve.env("NOTIFY_SOCKET", &told).stdout(Stdio::null());
+    let mut serve = serve.spawn().expect("the binary starts");
+    let hear = || {
+        let mut text = [0; 4096];
+        let length = socket.recv(&mut text).expect("told");
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    };
+    assert!(hear().lines().any(|line| line == "READY=1"));
+    fs::write(m.at("a").join("f"), b"1").expect("it is mounted");
+    m.place.line("stop").well();
+    assert!(hear().lines().any(|line| line == "STOPPING=1"));
+    assert_eq!(serve.wait().expect("ends").code(), Some(0));
+}
+
+#[test]
+fn what_only_a_reader_keeps_is_not_dead() {
+    let Some(m) = Mounts::new("what_only_a_reader_keeps_is_not_dead") else {
+        return;
+    };
+    let _serving = Serving::start(&m.place, &["--mount", "pg=a"]);
+    let size = 1 << 20;
+    m.place
+        .feed("write pg /f --offset 0", &data(size, 1))
+        .well();
+    m.place.line("checkpoint create monday --volume pg").well();
+    let space = || m.place.line("space --json").well().json();
+    let read = fs::File::open(m.at("a").join(".strand/monday/f")).expect("open");
+    assert_eq!(space()["readers_bytes"], 0, "the checkpoint keeps it");
+    m.place
+        .feed("write pg /f --offset 0", &data(size, 2))
+        .well();
+    m.place.line("checkpoint remove monday --now --yes").well();
+    m.place.line("space reclaim --now --yes").well();
+    let found = space();
+    // But for what lies in the segment that is written to.
+    let kept = found["readers_bytes"].as_u64().expect("a number");
+    assert!((size as u64 / 2..=size as u64).contains(&kept), "{found}");
+    assert_eq!(found["reclaimable_bytes"], 0, "{found}");
+    let text = m.place.line("space").well().out;
+    assert!(
+        text.contains("kept for readers: looked at through .strand/monday"),
+        "{text}"
+    );
+    assert!(text.contains("what only those keep who read it"), "{text}");
+    drop(read);
 }

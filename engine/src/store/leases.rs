@@ -113,11 +113,12 @@ impl Leases {
         inner.in_use.clone()
     }
 
-    /// The trees that are read.
-    pub(super) fn roots(&self, now: u64) -> Vec<Fileset> {
+    /// The trees that are read, and of what.
+    pub(super) fn held(&self, now: u64) -> Vec<(Source, Fileset)> {
         let mut inner = self.lock();
         inner.expire(now);
-        inner.held.values().map(|held| held.root.clone()).collect()
+        let held = inner.held.values();
+        held.map(|held| (held.source, held.root.clone())).collect()
     }
 }
 

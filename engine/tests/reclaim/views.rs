@@ -233,3 +233,41 @@ fn a_view_is_folded_from_the_nearest_state_that_is_kept() {
     let early = town.store.state_at(60).unwrap_err();
     assert_eq!(early.kind(), Kind::Damaged);
 }
+
+#[test]
+fn what_only_readers_keep_is_counted_and_is_not_dead() {
+    let mut town = Town::new(None);
+    let early = town.write(200);
+    let by = || "a backup".to_owned();
+    let position = Source::Position(town.volume, early);
+    let within = town.store.leased_view(position, by(), None).unwrap();
+    town.checkpoint("kept");
+    let image = town.store.state().checkpoint_named("kept").unwrap().id;
+    let source = Source::Checkpoint(town.volume, image);
+    let shown = town.store.leased_view(source, by(), None).unwrap();
+    assert_eq!(
+        town.store.kept_for_readers().unwrap(),
+        0,
+        "the window shows it"
+    );
+    town.write(300);
+    town.reclaim();
+    // The window has passed the position, and the checkpoint shows the same.
+    assert_eq!(town.store.kept_for_readers().unwrap(), 0);
+    drop(shown);
+    let kept = town.store.kept_view(source, by()).unwrap();
+    town.remove("kept");
+    town.reclaim();
+    let live = town.store.view(Source::Live(town.volume)).unwrap();
+    let map = |tree: &Fileset| tree.inode(town.file).unwrap().file().unwrap().map.clone();
+    let (now, then) = (map(&live), map(&within.0));
+    let gone = then
+        .iter()
+        .filter(|(at, version)| now.get(*at) != Some(version));
+    let gone = gone.count() as u64;
+    assert!(gone > 0);
+    assert_eq!(town.store.kept_for_readers().unwrap(), gone);
+    drop((within, kept));
+    assert_eq!(town.store.kept_for_readers().unwrap(), 0);
+    town.check();
+}

@@ -313,6 +313,17 @@ impl Client {
         }
     }
 
+    /// How many blocks are kept only for those who read them.
+    ///
+    /// # Errors
+    /// As the engine's `Store::kept_for_readers`.
+    pub fn kept_for_readers(&self) -> Result<u64, Refusal> {
+        match self.ask(&Request::KeptForReaders)? {
+            Reply::Blocks(blocks) => Ok(blocks),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// The volumes with their names, by name.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::time::Duration;
-use strand_engine::{Actor, Error, Kind, Lease, MAX_TEXT, Refusal, Seq, Source, Store};
+use strand_engine::{Actor, Error, Kind, Lease, Refusal, Seq, Source, Store};
 
 /// The most views that are kept readable for one client.
 const MOST_LEASES: usize = 16;
@@ -11,6 +11,9 @@ const MOST_LEASES: usize = 16;
 const MOST_TIMES: u64 = 4;
 /// A smaller store counts as one of so many blocks (16 GiB; 64 MB of memory).
 const LEAST_BLOCKS: u64 = 4 << 20;
+
+/// So many bytes are kept of what a client says it does, and of its name: all leases together fit into one answer.
+const MOST_SAID: usize = 256;
 
 /// The views of one client.
 #[derive(Debug, Default)]
@@ -55,8 +58,9 @@ impl Leases {
             let why = "the trees of past positions that others read take too much memory";
             return Err(cannot(why.to_owned()).into());
         }
-        let most = by.floor_char_boundary(MAX_TEXT);
-        let who = format!("{} by {}[{}]", &by[..most], actor.name, actor.pid);
+        let cut = |text: &str| text[..text.floor_char_boundary(MOST_SAID)].to_owned();
+        let (by, name) = (cut(by), cut(&actor.name));
+        let who = format!("{by} by {name}[{}]", actor.pid);
         let (boundary, lease) = store.lease_of(source, who, Some(time))?;
         self.0.insert(source, Kept { lease, boundary });
         Ok(boundary)

@@ -15,7 +15,7 @@ use strand_engine::{
 use strand_journal::ChainHash;
 
 /// The version of what is said here.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// What a client asks.
 #[derive(Debug, Serialize, Deserialize)]
@@ -129,6 +129,8 @@ pub enum Request {
     Leases,
     /// Which volumes are there?
     Volumes,
+    /// How much is kept only for those who read it?
+    KeptForReaders,
 }
 
 /// What the daemon answers.
@@ -176,6 +178,8 @@ pub enum Reply {
         /// Everything up to there is durable, and that is not before the boundary.
         end: DurableEnd,
     },
+    /// So many blocks.
+    Blocks(u64),
 }
 
 /// Work in the background.

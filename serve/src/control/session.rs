@@ -15,7 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 use strand_engine::{
-    Actor, BLOCK, Block, Command, Done, Error, Grade, Kind, Refusal, Source, Ticket,
+    Actor, BLOCK, Block, Command, Done, Error, Grade, Kind, MAX_TEXT, Refusal, Source, Ticket,
 };
 use strand_journal::Slab;
 
@@ -145,7 +145,10 @@ impl Session {
                 uid: self.actor.uid,
                 pid: self.actor.pid,
                 started: self.actor.started,
-                ..actor
+                name: cut(actor.name),
+                command: cut(actor.command),
+                login: cut(actor.login),
+                reason: cut(actor.reason),
             };
             self.shared.live.store().verified_elsewhere();
             return Ok(Reply::Well);
@@ -240,6 +243,7 @@ impl Session {
                 seconds,
             } => self.lease(source, &by, seconds)?,
             Request::Leases => Reply::Leases(work::leases(live)),
+            Request::KeptForReaders => Reply::Blocks(live.store().kept_for_readers()?),
             Request::Volumes => {
                 live.store().health()?;
                 let names = live.store().state().volume_names;
@@ -454,6 +458,12 @@ pub(super) fn metrics(shared: &Shared) -> String {
         );
     }
     text + &shared.live.figures().prometheus()
+}
+
+/// As much of a text as the store keeps of one: what is longer is refused there, or kept for nothing here.
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MAX_TEXT));
+    text
 }
 
 /// Start time of a process in clock ticks since boot: field 22 of its stat line, whose second field may hold anything.

@@ -119,8 +119,41 @@ fn who_reads_says_so_in_a_line() {
     let long = "\u{e4}".repeat(400_000);
     let hour = Duration::from_secs(3600);
     client.lease(Source::Live(volume), &long, hour).unwrap();
+    // Nor may its name be as long as it likes: all leases are told in one answer.
+    let half = "\u{e4}".repeat(200_000);
+    let named = Actor {
+        name: half.clone(),
+        command: half,
+        ..crate::setting::me()
+    };
+    client.begin(&named).unwrap();
+    let monday = served
+        .beside(&client)
+        .state()
+        .checkpoint_named("monday")
+        .unwrap()
+        .id;
+    let source = Source::Checkpoint(volume, monday);
+    client.lease(source, &long, hour).unwrap();
     let leases = client.leases().unwrap();
-    assert!(leases[0].by.len() < 5000);
+    assert_eq!(leases.len(), 2);
+    assert!(leases.iter().all(|lease| lease.by.len() < 600));
+    // What is longer than the store keeps of a text is cut, not refused.
+    let create = Command::CheckpointRename {
+        checkpoint: monday,
+        name: "tuesday".into(),
+    };
+    client.run(create, false).unwrap();
+    let state = served.beside(&client).state();
+    let actor = state
+        .actors
+        .values()
+        .find(|actor| actor.name.starts_with('\u{e4}'));
+    let actor = actor.expect("it did something");
+    assert_eq!(
+        (actor.name.len(), actor.command.len()),
+        (MAX_TEXT, MAX_TEXT)
+    );
 }
 
 fn reclaim(now: bool) -> Work {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use strand_engine::{Fileset, Source, State};
+use strand_engine::State;
 use strand_replay::space::{SpaceReport, report};
 use strand_serve::control::message::Leased;
 
@@ -22,8 +22,8 @@ const ENOUGH: u64 = 3_600_000_000_000;
 pub(super) fn run(context: &mut Context) -> Outcome {
     let store = context.read()?;
     let state = store.state();
-    let read_by = read_by(&store)?;
-    let found = report(&store, &views(&store, &read_by))?;
+    let (read_by, kept) = readers(&store)?;
+    let found = report(&store, kept)?;
     let disk = on_disk(context.store_path()?)?;
     if context.out.json {
         return context.out.object(as_json(&state, &found, &read_by, disk));
@@ -43,6 +43,7 @@ pub(super) fn run(context: &mut Context) -> Outcome {
             found.history,
             "what only the past shows: strand retention show",
         ),
+        ("readers", found.readers, "what only those keep who read it"),
         (
             "dead",
             found.dead,
@@ -52,6 +53,7 @@ pub(super) fn run(context: &mut Context) -> Outcome {
         ("made ahead", found.ahead, "for what is written next"),
     ] {
         let what = match label {
+            "readers" if bytes == 0 => continue,
             "events" => {
                 let a_day = match state.elapsed >= ENOUGH {
                     true => format!(", {} a day", units::size(found.events_a_day)),
@@ -88,32 +90,12 @@ pub(super) fn run(context: &mut Context) -> Outcome {
     }
 }
 
-/// Who reads what through the daemon just now.
-fn read_by(store: &Opened) -> Outcome<Vec<Leased>> {
+/// Who reads what through the daemon just now, and how many blocks are kept for nobody else.
+fn readers(store: &Opened) -> Outcome<(Vec<Leased>, u64)> {
     match store.daemon() {
-        Some(daemon) => Ok(daemon.leases()?),
-        None => Ok(Vec::new()),
+        Some(daemon) => Ok((daemon.leases()?, daemon.kept_for_readers()?)),
+        None => Ok((Vec::new(), 0)),
     }
-}
-
-/// What they read.
-fn views(store: &Opened, read_by: &[Leased]) -> Vec<Fileset> {
-    let read = read_by.iter();
-    read.filter_map(|lease| tree_of(store, lease.source))
-        .collect()
-}
-
-/// What somebody reads. A window that moves on takes nothing from whoever looks at what it leaves behind; of a checkpoint that is removed
-/// meanwhile only the daemon has the tree.
-fn tree_of(store: &Opened, source: Source) -> Option<Fileset> {
-    if let Ok(tree) = store.view(source) {
-        return Some(tree);
-    }
-    let Source::Position(volume, seq) = source else {
-        return None;
-    };
-    let then = store.state_at(seq).ok()?;
-    Some(then.volume(volume)?.live.clone())
 }
 
 /// What the store's directory takes, as `du` counts it.
@@ -192,7 +174,7 @@ fn as_json(state: &State, found: &SpaceReport, read_by: &[Leased], disk: u64) ->
     let checkpoints: Vec<Value> = checkpoints.collect();
     json!({
         "disk_bytes": disk, "journal_bytes": found.journal, "live_bytes": found.live, "checkpoints_bytes": found.checkpoints,
-        "clones_bytes": found.origins, "history_bytes": found.history, "reclaimable_bytes": found.dead, "events_bytes": found.events,
+        "clones_bytes": found.origins, "history_bytes": found.history, "readers_bytes": found.readers, "reclaimable_bytes": found.dead, "events_bytes": found.events,
         "archives_bytes": found.archives, "ahead_bytes": found.ahead, "events_bytes_a_day": found.events_a_day, "window_seq": found.window,
         "volumes": volumes, "checkpoints": checkpoints, "kept": read_by.iter().map(|lease| &lease.by).collect::<Vec<_>>(),
     })

@@ -1,9 +1,12 @@
 //! What is alive: the roots frozen under the lock, walked outside it.
 
+use crate::decide::in_reach;
 use crate::error::Error;
+use crate::event::Source;
 use crate::jobs::Job;
 use crate::marks::{Marks, roots_of};
 use crate::space::Places;
+use crate::state::{Fileset, State};
 use crate::store::Store;
 use strand_journal::BlockAddr;
 
@@ -26,18 +29,79 @@ impl Marked {
     }
 }
 
+/// What lives whoever reads, frozen.
+struct Frozen {
+    /// Of the present, and of where the oldest window begins.
+    roots: Vec<Fileset>,
+    /// Everything born here or later lives.
+    young: BlockAddr,
+    /// The journal's end.
+    head: BlockAddr,
+    /// What leases hold besides.
+    leased: Vec<(Source, Fileset)>,
+    state: State,
+}
+
 impl Store {
     /// Marks what is alive: everything that a root of the present maps, or a lease holds, or the oldest window shows, and everything younger than that.
     /// `None` where nothing can be dead, or the job was told to end.
     pub(super) fn mark(&self, job: &Job) -> Result<Option<Marked>, Error> {
+        let Some(mut frozen) = self.frozen()? else {
+            return Ok(None);
+        };
+        let leased = frozen.leased.into_iter().map(|(_, root)| root);
+        frozen.roots.extend(leased);
+        let head = frozen.head;
+        let marks = Marks::of(&frozen.roots, frozen.young, &mut || !job.is_cancelled());
+        Ok(marks.map(|marks| Marked { marks, head }))
+    }
+
+    /// How many blocks live only because a lease holds them: those of a checkpoint that is removed, or of a position that the window has passed. Where there may
+    /// be any, that costs a walk of all trees.
+    ///
+    /// # Errors
+    /// What reading the journal gives.
+    pub fn kept_for_readers(&self) -> Result<u64, Error> {
+        let now = self.clock.monotonic();
+        let shown = |state: &State, source| match source {
+            Source::Live(_) => false, // it may be of long ago
+            Source::Checkpoint(volume, checkpoint) => {
+                let image = state.image(volume, checkpoint);
+                image.is_some_and(|image| !image.nodata)
+            }
+            Source::Position(volume, seq) => in_reach(state, volume, seq).is_ok(),
+        };
+        let state = self.state();
+        if self
+            .leases
+            .held(now)
+            .iter()
+            .all(|(of, _)| shown(&state, *of))
+        {
+            return Ok(0);
+        }
+        drop(state);
+        let Some(frozen) = self.frozen()? else {
+            return Ok(0);
+        };
+        let leased = frozen.leased.into_iter();
+        let leased = leased.filter(|(source, _)| !shown(&frozen.state, *source));
+        let leased: Vec<Fileset> = leased.map(|(_, root)| root).collect();
+        let marks = Marks::of(&frozen.roots, frozen.young, &mut || true);
+        Ok(marks.map_or(0, |mut marks| marks.add(&leased)))
+    }
+
+    /// `None` where nothing can be dead.
+    fn frozen(&self) -> Result<Option<Frozen>, Error> {
         let inner = self.lock();
         self.still_true(&inner)?;
         let state = inner.state.clone();
         // Whatever is placed from here on is younger.
         let head = self.journal.head().next_addr;
-        let mut roots = self.leases.roots(self.clock.monotonic());
+        let leased = self.leases.held(self.clock.monotonic());
         drop(inner);
         let oldest = state.oldest_window().unwrap_or(state.boundary);
+        let mut roots = Vec::new();
         let young = if oldest >= state.boundary {
             head
         } else {
@@ -52,9 +116,12 @@ impl Store {
             base.young
         };
         roots_of(&state, &mut roots);
-        let marks = Marks::of(&roots, BlockAddr(young.0.min(head.0)), &mut || {
-            !job.is_cancelled()
-        });
-        Ok(marks.map(|marks| Marked { marks, head }))
+        Ok(Some(Frozen {
+            roots,
+            young: BlockAddr(young.0.min(head.0)),
+            head,
+            leased,
+            state,
+        }))
     }
 }
