@@ -337,7 +337,8 @@ fn a_copy_that_fails_half_way_says_how_far_it_came() {
     let map = &live.inode(from).unwrap().file().unwrap().map;
     let bad = map.get(300).unwrap().addr().0;
     let blocks = u64::from(store.journal().blocks_per_segment());
-    drop((live, store));
+    drop(live);
+    store.close().unwrap();
     let segment = format!("journal/{:020}.seg", bad / blocks);
     let flipped = [IoSlice::new(&[6])];
     let segment = disk.open(&segment).unwrap();
@@ -346,7 +347,7 @@ fn a_copy_that_fails_half_way_says_how_far_it_came() {
     // Not at the same place in a block: it is copied, not shared.
     let rest = 2 * PART as u64 - 1;
     let copied = store.copy_range(&me(), v, from, 1, to, 0, rest).unwrap();
-    assert!((1..300 * 4096).contains(&copied), "{copied}");
+    assert_eq!(copied, PART as u64);
     let there = content(&store, Source::Live(v), b"b");
     assert!(there == vec![7; usize::try_from(copied).unwrap()]);
     let refused = store.copy_range(&me(), v, from, 1 + copied, to, copied, rest - copied);

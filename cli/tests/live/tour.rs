@@ -156,6 +156,30 @@ fn who_lets_others_in_is_told_what_stands_in_the_way() {
 }
 
 #[test]
+fn without_fuse_a_mount_says_what_to_do() {
+    let apart = std::process::Command::new("unshare")
+        .args(["-m", "true"])
+        .status();
+    if !apart.is_ok_and(|status| status.success()) {
+        machine::pass_over("no /dev/fuse", "no mounts of one's own can be had here");
+        return;
+    }
+    let place = Place::with_volume("notes");
+    place.directory("mnt", None);
+    // Nothing is in /dev, for this one process.
+    let script = "mount -t tmpfs none /dev && exec \"$0\" serve --mount notes=mnt";
+    let mut serve = place.program(Path::new("unshare"));
+    serve.args(["-m", "sh", "-c", script]).arg(place.binary());
+    let output = serve.output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for part in ["there is no /dev/fuse", "modprobe fuse"] {
+        assert!(said.contains(part), "{said}");
+    }
+    place.run(["verify", "--data"]);
+}
+
+#[test]
 fn a_mount_starts_its_own_daemon_which_ends_with_it() {
     let test = "a daemon in the background";
     if !machine::fuse(test) {
