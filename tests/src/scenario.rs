@@ -7,7 +7,7 @@ use crate::lockstep::{
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use strand_engine::fold::fold_prefix;
+use strand_engine::fold::fold_from;
 use strand_engine::{Error, Fileset, InitOptions, ManualClock, Seq, State, Store, StoreId};
 use strand_journal::disk::{Disk, FaultyDisk};
 
@@ -102,7 +102,24 @@ impl Scenario {
         store.sync().expect("a healthy disk");
         scenario.calls = disk.calls();
         scenario.boundaries = boundaries(&store).expect("a healthy journal");
+        drop(store);
+        scenario.remember_what_moves_away();
         scenario
+    }
+
+    /// The boundaries of events that some step takes out of the store: they are seen before it only.
+    fn remember_what_moves_away(&mut self) {
+        let leaves = |step: &Step| matches!(step, Step::MoveArchives(_) | Step::TrimArchives);
+        let steps = self.steps.clone();
+        for until in (0..steps.len()).filter(|at| leaves(&steps[*at])) {
+            self.steps.truncate(until);
+            let (_, store) = self.run(&FaultyDisk::new(0));
+            self.steps.clone_from(&steps);
+            let store = store.expect("an undisturbed run");
+            store.sync().expect("a healthy disk");
+            let before = boundaries(&store).expect("a healthy journal");
+            self.boundaries.extend(before);
+        }
     }
 
     /// The disk of a store that went through all steps and was closed.
@@ -247,7 +264,7 @@ pub fn reopen(disk: &FaultyDisk, ignore_state_files: bool) -> Result<Store, Erro
     )
 }
 
-/// The digest at every commit boundary of a store's journal.
+/// The digest at every commit boundary of the events that a store still has.
 ///
 /// # Errors
 /// What the fold says.
@@ -258,9 +275,9 @@ pub fn boundaries(store: &Store) -> Result<BTreeMap<Seq, u128>, Error> {
             found.insert(state.seq, fresh_digest(state));
         }
     };
-    let last = fold_prefix(&store.journal().reader(), None, &mut |state, _| {
-        remember(state)
-    })?;
+    let reader = store.journal().reader();
+    let begin = &mut |_| store.beginning();
+    let last = fold_from(&reader, begin, None, &mut |state, _| remember(state))?;
     remember(&last);
     Ok(found)
 }

@@ -1,7 +1,8 @@
-//! The power goes, or a call fails, while space is given back, archives are made and files are put in order.
+//! The power goes, or a call fails, while space is given back, archives are made, moved out of the store and let go, and files are put in order.
 
 use super::{check_survivor, goes_on, in_parallel};
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strand_journal::disk::FaultyDisk;
 use strand_tests::history::{Profile, Step};
@@ -9,7 +10,8 @@ use strand_tests::lockstep::Pairs;
 use strand_tests::reference::{BLOCK, Kind as NodeKind, Source};
 use strand_tests::scenario::{Scenario, read_everything, reopen};
 
-/// Two thirds of a file written over between checkpoints that go, again and again; then all that is dead is given back.
+/// Two thirds of a file written over between checkpoints that go, again and again; then all that is dead is given back, and the events go: those of
+/// the first round by name, what is beyond the audit horizon by itself.
 fn much_given_back() -> Scenario {
     let kind = NodeKind::File {
         size: 0,
@@ -65,18 +67,23 @@ fn much_given_back() -> Scenario {
             checkpoint += 1;
             steps.push(Step::Defrag(1));
             steps.push(Step::GiveWay);
+            steps.push(Step::MoveArchives(60));
+            steps.push(Step::AuditSet(Some(400)));
             steps.push(Step::Reclaim {
                 now: false,
                 most_live,
             });
         }
     }
+    steps.push(Step::TrimArchives);
+    steps.push(Step::Sync);
     Scenario::of(steps, Pairs::default(), None)
 }
 
 #[test]
 fn every_crash_while_space_is_given_back_keeps_what_was_acknowledged() {
     let given_back = AtomicU64::new(0);
+    let begins = Mutex::new(BTreeMap::new());
     let random = (0..2).map(|seed| Scenario::random_of(Profile::Space, 300 + seed, 100));
     for (seed, scenario) in (0..).zip([much_given_back()].into_iter().chain(random)) {
         in_parallel(1..scenario.calls + 2, |call| {
@@ -95,6 +102,8 @@ fn every_crash_while_space_is_given_back_keeps_what_was_acknowledged() {
                 let places = store.state().places.clone();
                 let blocks: u64 = places.reclaimed.iter().map(|(a, b)| b - a).sum();
                 given_back.fetch_add(blocks / 16, Ordering::Relaxed);
+                let first = store.journal().reader().origin().number;
+                *begins.lock().unwrap().entry(first).or_insert(0_u64) += 1;
                 if (call + way).is_multiple_of(3) {
                     goes_on(store, &survivor, &place);
                 }
@@ -103,6 +112,12 @@ fn every_crash_while_space_is_given_back_keeps_what_was_acknowledged() {
     }
     let given_back = given_back.into_inner();
     assert!(given_back > 1000, "{given_back} segments were given back");
+    let begins = begins.into_inner().unwrap();
+    println!("{given_back} segments were given back; stores begin at {begins:?}");
+    assert!(
+        begins.len() == 3 && begins.values().all(|stores| *stores > 20),
+        "stores begin at {begins:?}: with all events, after one movement and after both"
+    );
 }
 
 /// Any one call fails: an error at most, nothing lost, and the next process gives back what this one could not.

@@ -6,7 +6,7 @@ mod limits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use strand_engine::owner::{self, addresses};
-use strand_engine::{CheckpointId, Command, Event, Ino, Source, VolumeId};
+use strand_engine::{CheckpointId, Command, Event, Ino, Place, Source, VolumeId};
 use strand_journal::disk::FaultyDisk;
 use strand_replay::diff::{RangeKind, diff};
 use strand_tests::history::{Profile, choose, dice};
@@ -294,10 +294,11 @@ fn invariant_05_nodata_in_any_order() {
     }
 }
 
-/// The changed blocks between two checkpoints hold the true difference, lie in the union over the checkpoints between, and tell what was
-/// added to the file and what is a hole now.
+/// The changed blocks between two checkpoints, nodata or not, are those whose version is another one: what differs is among them, nothing that
+/// nobody touched is, they lie in the union over the checkpoints between, and tell what was added to the file and what is a hole now.
 #[test]
 fn invariant_09_changed_blocks() {
+    let mut nodata_seen = 0;
     for seed in 0..12 {
         let mut random = Random::new(seed + 900);
         let small = Small::new();
@@ -305,46 +306,68 @@ fn invariant_09_changed_blocks() {
         let file = small.file(volume, "f");
         small.write(volume, file, 0, 10, seed);
         let mut checkpoints = vec![small.checkpoint("c0", &[volume])];
+        // What each showed when it was taken: of a nodata one, nobody can read that afterwards.
+        let mut shown = vec![shown(&small, volume, file)];
+        let mut touched = Vec::new();
         for turn in 1..6 {
+            let mut blocks = BTreeSet::new();
             for _ in 0..=random.below(4) {
                 let block = random.below(20);
+                let size = size(&small.live(volume), file) / BLOCK;
                 match random.below(4) {
-                    0 => drop(
+                    0 => {
                         small
                             .store
                             .punch(&small.actor, volume, file, block * BLOCK, 2 * BLOCK)
-                            .unwrap(),
-                    ),
-                    1 => drop(
+                            .unwrap();
+                        blocks.extend(block..block + 2);
+                    }
+                    1 => {
+                        let to = 5 + block;
                         small
                             .store
-                            .truncate(&small.actor, volume, file, (5 + block) * BLOCK)
-                            .unwrap(),
-                    ),
-                    _ => drop(small.write(
-                        volume,
-                        file,
-                        block,
-                        1 + random.below(2),
-                        random.next_u64(),
-                    )),
+                            .truncate(&small.actor, volume, file, to * BLOCK)
+                            .unwrap();
+                        blocks.extend(to.min(size)..to.max(size));
+                    }
+                    _ => {
+                        let count = 1 + random.below(2);
+                        small.write(volume, file, block, count, random.next_u64());
+                        blocks.extend(block..block + count);
+                    }
                 }
             }
-            checkpoints.push(small.checkpoint(&format!("c{turn}"), &[volume]));
+            touched.push(blocks);
+            shown.push(self::shown(&small, volume, file));
+            checkpoints.push(checkpoint(&small, volume, turn, random.one_in(3)));
+            // Or it becomes one later.
+            if random.one_in(4) {
+                let checkpoint = checkpoints[random.below(turn) as usize];
+                drop(small.ask(Command::CheckpointConvert { checkpoint }));
+            }
         }
+        let state = small.store.state();
+        let nodata = &state.volume(volume).unwrap().images;
+        nodata_seen += nodata.values().filter(|image| image.nodata).count();
         for (i, a) in checkpoints.iter().enumerate() {
             for j in i..checkpoints.len() {
                 let union: BTreeSet<u64> = (i..j)
                     .flat_map(|n| {
                         let (a, b) = (checkpoints[n], checkpoints[n + 1]);
-                        let mut step = changed(&small, volume, a, b);
+                        let bytes = [&shown[n], &shown[n + 1]];
+                        let mut step = changed(&small, volume, [a, b], bytes);
                         // A change of size says by itself that what lies between the two sizes changed.
                         let [a, b] = [a, b].map(|c| size(&small.image(volume, c).root, file));
                         step.extend(a.min(b) / BLOCK..a.max(b).div_ceil(BLOCK));
                         step
                     })
                     .collect();
-                let whole = changed(&small, volume, *a, checkpoints[j]);
+                let whole = changed(&small, volume, [*a, checkpoints[j]], [&shown[i], &shown[j]]);
+                let written: BTreeSet<u64> = touched[i..j].iter().flatten().copied().collect();
+                assert!(
+                    whole.is_subset(&written),
+                    "seed {seed}: {whole:?} between {i} and {j}, touched were {written:?}"
+                );
                 assert!(
                     whole.is_subset(&union),
                     "seed {seed}: {whole:?} between {i} and {j}, step by step {union:?}"
@@ -352,14 +375,46 @@ fn invariant_09_changed_blocks() {
             }
         }
     }
+    assert!(nodata_seen > 12, "{nodata_seen} nodata checkpoints");
 }
 
 fn size(tree: &strand_engine::Fileset, ino: Ino) -> u64 {
     tree.inode(ino).unwrap().size()
 }
 
-/// The blocks that a diff of two images names, held against the bytes of both.
-fn changed(small: &Small, volume: VolumeId, a: CheckpointId, b: CheckpointId) -> BTreeSet<u64> {
+/// A checkpoint, nodata or not.
+fn checkpoint(small: &Small, volume: VolumeId, turn: u64, nodata: bool) -> CheckpointId {
+    let name = format!("c{turn}");
+    small.run(Command::CheckpointCreate {
+        name: Some(name.clone()),
+        volumes: vec![volume],
+        nomount: false,
+        removable: false,
+        nodata,
+        note: String::new(),
+    });
+    small.store.state().checkpoint_named(&name).unwrap().id
+}
+
+/// The blocks of a file that no history here goes beyond, as they are now; shorter at its end.
+fn shown(small: &Small, volume: VolumeId, ino: Ino) -> Vec<Vec<u8>> {
+    let live = small.live(volume);
+    let block = |block: u64| {
+        let mut bytes = vec![0; BLOCK as usize];
+        let got = small.store.read(&live, ino, block * BLOCK, &mut bytes);
+        bytes.truncate(got.unwrap());
+        bytes
+    };
+    (0..24).map(block).collect()
+}
+
+/// The blocks that a diff of two images names, held against the bytes that both showed and the versions that they map.
+fn changed(
+    small: &Small,
+    volume: VolumeId,
+    [a, b]: [CheckpointId; 2],
+    bytes: [&Vec<Vec<u8>>; 2],
+) -> BTreeSet<u64> {
     let (before, after) = (small.image(volume, a).root, small.image(volume, b).root);
     let ino = before.lookup(b"f").unwrap();
     let mut named: BTreeMap<u64, RangeKind> = BTreeMap::new();
@@ -368,27 +423,26 @@ fn changed(small: &Small, volume: VolumeId, a: CheckpointId, b: CheckpointId) ->
             named.insert(block, range.kind);
         }
     }
-    let block = |tree: &strand_engine::Fileset, block: u64| {
-        let mut bytes = vec![0; BLOCK as usize];
-        let got = small
-            .store
-            .read(tree, ino, block * BLOCK, &mut bytes)
-            .unwrap();
-        bytes.truncate(got);
-        bytes
-    };
     for at in 0..24 {
-        let (mut old, new) = (block(&before, at), block(&after, at));
+        let (mut old, new) = (bytes[0][at as usize].clone(), &bytes[1][at as usize]);
         let extended = at * BLOCK >= size(&before, ino) && at * BLOCK < size(&after, ino);
         let hole = new.iter().all(|b| *b == 0) && old.iter().any(|b| *b != 0);
         // What the file was extended by reads as zeros until it is written; the sizes tell that much.
         old.resize(new.len(), 0);
-        if old != new {
+        if old != *new {
             assert!(
                 named.contains_key(&at),
                 "block {at} differs between {a} and {b}, named are {named:?}"
             );
         }
+        let place = Place { ino, block: at };
+        let [was, is] = [&before, &after].map(|tree| tree.version(place).map(|v| v.addr()));
+        let cut_off = at * BLOCK >= size(&after, ino);
+        assert_eq!(
+            named.contains_key(&at),
+            was != is && !cut_off,
+            "block {at} of {a} is the version {was:?}, of {b} {is:?}; named are {named:?}"
+        );
         match named.get(&at) {
             Some(RangeKind::Extended) => assert!(extended, "block {at} is named extended"),
             Some(RangeKind::Hole) => assert!(hole, "block {at} is named a hole"),
