@@ -6,11 +6,10 @@ use super::engine_side::Ran;
 use crate::history::Step;
 use crate::reference::{Position, VolumeNumber};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use strand_engine::schedule::{Look, due, is_scheduled_name};
 use strand_engine::{
-    Actor, Checkpoint, CheckpointId, Clock, Command, Error, Event, GiveUp, Keep, Kind, ManualClock,
-    Retention, Schedule, Seq, Source, Store, VolumeId,
+    Actor, Clock, Command, Error, Event, Keep, Kind, ManualClock, Retention, Schedule, Seq, Source,
+    Store, VolumeId,
 };
 
 /// How long everything can be viewed, in ns, where nothing else is set.
