@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use strand_engine::fold::fold_from;
 use strand_engine::{
-    Actor, Clock, Event, Fileset, GiveUp, Grade, InitOptions, Kind, Lease, ManualClock,
-    OpenOptions, Placed, Seq, State, Store, UNDO_DEPTH, digest,
+    Actor, CheckpointId, Clock, Event, Fileset, GiveUp, Grade, InitOptions, Kind, Lease,
+    ManualClock, OpenOptions, Placed, Seq, State, Store, UNDO_DEPTH, digest,
 };
 use strand_journal::disk::Disk;
 use strand_journal::{Access, StoreId, max_record_blocks};
@@ -347,6 +347,7 @@ impl Lockstep {
     /// What a full store gave up for a step: history, and checkpoints in the order of the reference, but none for an administrative step.
     fn follow_room(&mut self, before: Seq, step: &Step) -> Result<(), String> {
         let events = self.events_after(before)?;
+        self.follow_trimmed(before, step)?;
         for (seq, event) in &events {
             match event {
                 Event::HistoryReleased { before: first, .. } => {
@@ -371,6 +372,31 @@ impl Lockstep {
                 }
                 _ => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Archives go first where space runs out, and events of this very step may go with them: what they gave up is told by the state that stands for them.
+    fn follow_trimmed(&mut self, before: Seq, step: &Step) -> Result<(), String> {
+        let base = self.store().beginning();
+        let (base, _) = base.map_err(|e| format!("the base state: {e}"))?;
+        if base.seq <= before || is_administrative(step) {
+            return Ok(());
+        }
+        if let Some(window) = base.oldest_window() {
+            self.reference.release_history(window);
+        }
+        while let Some(next) = self.reference.next_to_give_way()
+            && !base.checkpoints.contains_key(&CheckpointId(next))
+        {
+            if let Some(volume) = self.reference.viewable_before(before) {
+                return Err(format!(
+                    "checkpoint {next} gave way, and volume {volume} still had history"
+                ));
+            }
+            let gave_way = self.reference.give_way();
+            gave_way.map_err(|e| format!("nothing gives way: {e}"))?;
+            self.gave_way += 1;
         }
         Ok(())
     }

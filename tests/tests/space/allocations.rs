@@ -334,6 +334,9 @@ fn points_that_went_wrong_once() {
         (9006, Trap::From(11)),
         // A state file of a position before the horizon was still there when archives were to move once more.
         (31339, Trap::Once(43)),
+        // Room was made by letting archives go, and with them the events that told what else was given up for it.
+        (9000, Trap::Foreign(37)),
+        (9004, Trap::Foreign(6)),
     ] {
         let (_, through) = once(seed, SOAK_LENGTH, trap);
         through.unwrap_or_else(|e| panic!("{e}"));
