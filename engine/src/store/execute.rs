@@ -25,8 +25,8 @@ use strand_journal::{Access, Block, Crcs, Record, Ticket};
 const CLOCK_TOLERANCE_NS: u64 = 1_000_000_000;
 /// Refused administrative commands of one kind are recorded at most once in this time; the event counts them.
 const REFUSAL_INTERVAL_NS: u64 = 60_000_000_000;
-/// Before the free space is asked for again no more may be placed than this share of what there was (headers and segment ends may double what that takes: near
-/// the reserve it is asked for every time), …
+/// Before the free space is asked for again no more may be placed than this share of what there was above the reserve (headers and segment ends may double what
+/// that takes, and still nothing goes beyond it: next to the reserve it is asked for every time), …
 const ROOM_REFRESH_SHARE: u64 = 8;
 /// … and no more than this share of the reserve: others may have filled the disk meanwhile, and removals are to find most of it.
 const ROOM_REFRESH_RESERVE: u64 = 4;
@@ -89,9 +89,9 @@ impl Store {
         let command = fitting::fitted(command, &self.journal);
         let needed = payload.len() as u64 + 8;
         let low = TIGHT_BLOCKS + needed + 2 * self.reserve_blocks;
-        let most = (inner.room.blocks / ROOM_REFRESH_SHARE)
-            .min(self.reserve_blocks / ROOM_REFRESH_RESERVE);
-        if inner.room.placed + needed > most || inner.room.blocks < 4 * self.reserve_blocks {
+        let above = inner.room.blocks.saturating_sub(self.reserve_blocks);
+        let most = (above / ROOM_REFRESH_SHARE).min(self.reserve_blocks / ROOM_REFRESH_RESERVE);
+        if inner.room.placed + needed > most {
             inner.room = Room {
                 blocks: self.usable_blocks(),
                 placed: 0,
