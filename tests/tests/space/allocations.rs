@@ -71,6 +71,11 @@ impl Run {
         Ok(())
     }
 
+    /// Steps of the history that were refused for lack of space.
+    fn refused_for_space(&self) -> u64 {
+        self.kinds.get("no-space").copied().unwrap_or(0)
+    }
+
     /// What every history has in it, whatever the dice say: on the first volume, now and then.
     fn written(&self, turn: usize) -> Option<Step> {
         const HOUR: u64 = 3_600_000_000_000;
@@ -243,6 +248,12 @@ fn once(seed: u64, length: usize, trap: Trap) -> (bool, Result<(), String>) {
     run.crowded.set(Some(trap));
     let through = run.history(seed, length);
     let full = run.crowded.was_full();
+    let refused = run.refused_for_space();
+    let through = through.and_then(|()| match trap {
+        // The step that met it may be refused, and no other.
+        Trap::Once(_) if refused > 1 => Err(format!("with room again {refused} steps found none")),
+        _ => Ok(()),
+    });
     let through = through.and_then(|()| run.afterwards(seed, Some(trap)));
     let place = |e| format!("seed {seed}, {trap:?}: {e}");
     (full, through.map_err(place))
@@ -284,6 +295,13 @@ fn every_single_allocation_may_fail_or_be_the_last() {
         let allocations = undisturbed.crowded.allocations();
         let through = through.and_then(|()| undisturbed.afterwards(seed, None));
         through.unwrap_or_else(|e| panic!("seed {seed}, undisturbed: {e}"));
+        // A disk with room is never full.
+        let gave_way = undisturbed.lockstep.gave_way;
+        assert_eq!(
+            (undisturbed.refused_for_space(), gave_way),
+            (0, 0),
+            "seed {seed}: steps that found no space, and checkpoints that gave way, with room for all"
+        );
         for (name, often) in &undisturbed.kinds {
             *done.entry(name).or_default() += often;
         }
