@@ -8,7 +8,7 @@ use common::{Fixture, flip, open, segment_path};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use strand_engine::{BLOCK, Command, Ino, Kind, OpenOptions, Source, VolumeId};
+use strand_engine::{BLOCK, Command, Ino, Kind, OpenOptions, ReclaimOptions, Source, VolumeId};
 use strand_journal::disk::{LayeredDisk, LayeredFile};
 use strand_journal::{Disk, DiskFile, MemoryDisk};
 use strand_replay::verify::{Finding, Options, Report, Severity, note, verify};
@@ -28,12 +28,12 @@ struct Worn {
 }
 
 impl Worn {
-    /// `disk`, of which one block of a segment cannot be read any more.
-    fn at(disk: Arc<dyn Disk>, segment: u64, offset: u64) -> Arc<dyn Disk> {
+    /// `disk`, of which some bytes of a file cannot be read any more.
+    fn at(disk: Arc<dyn Disk>, path: String, bad: Range<u64>) -> Arc<dyn Disk> {
         Arc::new(Self {
             inner: disk,
-            path: segment_path(segment),
-            bad: offset..offset + BLOCK,
+            path,
+            bad,
         })
     }
 
@@ -94,6 +94,10 @@ impl LayeredFile for WornFile {
 
 /// The store closed and opened again, on a disk that has lost a block meanwhile.
 fn worn(f: Fixture, (segment, offset): (u64, u64)) -> Fixture {
+    worn_in(f, segment_path(segment), offset..offset + BLOCK)
+}
+
+fn worn_in(f: Fixture, path: String, bad: Range<u64>) -> Fixture {
     let Fixture {
         disk,
         clock,
@@ -101,7 +105,7 @@ fn worn(f: Fixture, (segment, offset): (u64, u64)) -> Fixture {
         me,
     } = f;
     store.close().unwrap();
-    let disk = Worn::at(disk, segment, offset);
+    let disk = Worn::at(disk, path, bad);
     let store = open(&disk, &clock, OpenOptions::read_write());
     Fixture {
         disk,
@@ -251,4 +255,35 @@ fn behind_a_header_that_the_disk_cannot_read_verification_goes_on() {
     assert!(header.what.contains("cannot be read"), "{header}");
     let payload = report.findings.iter().find(|f| f.check == "payload");
     assert_eq!(whose(payload.unwrap()), (Some("pg"), Some("b"), Some(1)));
+}
+
+#[test]
+fn behind_an_archive_that_the_disk_cannot_read_verification_goes_on() {
+    let f = Fixture::on(Arc::new(MemoryDisk::new()), 64 << 10);
+    let v = f.volume("pg");
+    let file = f.file(v, "a");
+    for fill in 1..60 {
+        f.write(v, file, 0, 4, fill);
+    }
+    f.store.write_state_file().unwrap();
+    let now = ReclaimOptions {
+        now: true,
+        ..ReclaimOptions::default()
+    };
+    assert!(f.store.reclaim(&now).unwrap().segments > 4);
+    let lost = f.store.journal().reader().segments()[0] - 3;
+    let path = segment_path(lost).replace(".seg", ".arc");
+    let length = f.disk.open(&path).unwrap().len().unwrap();
+    let (birth, place) = lies(&f, v, file, 2);
+    let flipped = split(&f, place);
+    flip(&*f.disk, &segment_path(flipped.0), flipped.1 + 1);
+    let report = report(&worn_in(f, path, length - 1..length));
+    let headers = report.findings.iter().filter(|f| f.check == "header");
+    let headers: Vec<_> = headers.collect();
+    assert_eq!(headers.len(), 1, "{:#?}", report.findings);
+    assert_eq!(headers[0].segment, Some(lost));
+    assert!(headers[0].seq == Some(report.proved_to + 1));
+    // Two segments are archives that can be read, and those behind them are there.
+    let bad: Vec<u64> = report.bad_versions.iter().map(|bad| bad.addr).collect();
+    assert_eq!(bad, [birth]);
 }

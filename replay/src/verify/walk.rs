@@ -162,10 +162,15 @@ impl Walk<'_> {
                         "{error}; the frame with number {} cannot be read",
                         before.number
                     );
-                    let offset = u64::from(before.block) * BLOCK_SIZE as u64;
-                    let finding = Finding::damage("header", what).on_disk(before.segment, offset);
+                    // Where a segment is full, the next frame stands in the one behind it.
+                    let (segment, block) = match reader.frame_at(before.segment, before.block) {
+                        Err(error) if error.is_unreadable() => (before.segment, before.block),
+                        _ => (before.segment + 1, 0),
+                    };
+                    let offset = u64::from(block) * BLOCK_SIZE as u64;
+                    let finding = Finding::damage("header", what).on_disk(segment, offset);
                     self.findings.push(finding.at(before.number));
-                    return Ok((before, Some((before.segment, before.block))));
+                    return Ok((before, Some((segment, block))));
                 }
                 Err(error) => return Err(Error::Journal(error)),
             }
