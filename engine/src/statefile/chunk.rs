@@ -344,7 +344,7 @@ impl ChunkReader {
                 ),
             ));
         }
-        file.advise_willneed(0, length);
+        file.advise_sequential();
         Ok(Self {
             file,
             header,

@@ -287,6 +287,11 @@ impl DiskFile for OsFile {
         let _ = rustix::fs::fadvise(&self.file, offset, NonZeroU64::new(len), Advice::WillNeed);
     }
 
+    fn advise_sequential(&self) {
+        // Only advice: a failure changes nothing.
+        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::Sequential);
+    }
+
     fn advise_unneeded(&self, offset: u64) {
         // The kernel lets go of whole pages only, and its large pages are up to this long.
         let whole = offset - offset % LARGE_PAGE;

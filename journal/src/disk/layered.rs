@@ -218,6 +218,13 @@ pub trait LayeredFile: Send + Sync + Debug {
         }
     }
 
+    /// [`DiskFile::advise_sequential`].
+    fn advise_sequential(&self) {
+        if let Ok(beneath) = self.beneath() {
+            beneath.advise_sequential();
+        }
+    }
+
     /// [`DiskFile::advise_unneeded`].
     fn advise_unneeded(&self, offset: u64) {
         if let Ok(beneath) = self.beneath() {
@@ -267,6 +274,10 @@ impl<L: LayeredFile> DiskFile for L {
 
     fn advise_willneed(&self, offset: u64, len: u64) {
         LayeredFile::advise_willneed(self, offset, len);
+    }
+
+    fn advise_sequential(&self) {
+        LayeredFile::advise_sequential(self);
     }
 
     fn advise_unneeded(&self, offset: u64) {

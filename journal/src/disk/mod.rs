@@ -212,6 +212,9 @@ pub trait DiskFile: Send + Sync + Debug {
     /// Says that a range will be read soon. Best effort.
     fn advise_willneed(&self, _offset: u64, _len: u64) {}
 
+    /// Says that the file is mostly read in long stretches, front to back. Best effort.
+    fn advise_sequential(&self) {}
+
     /// Says that what is cached from `offset` to the end is of no more use. Best effort; what is not flushed yet stays.
     fn advise_unneeded(&self, _offset: u64) {}
 

@@ -124,6 +124,9 @@ impl DiskFile for NotingFile {
     fn advise_willneed(&self, offset: u64, len: u64) {
         self.note(&format!("advise_willneed {offset} {len}"));
     }
+    fn advise_sequential(&self) {
+        self.note("advise_sequential");
+    }
     fn advise_unneeded(&self, offset: u64) {
         self.note(&format!("advise_unneeded {offset}"));
     }
