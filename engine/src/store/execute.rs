@@ -19,7 +19,7 @@ use crate::state::State;
 use crate::views::Views;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use strand_journal::{Access, Block, Crcs, Record, Ticket};
+use strand_journal::{Access, Block, Crcs, Error as JournalError, Record, Ticket};
 
 /// A wall clock that strays from elapsed time by more than this has jumped, and an event says so.
 const CLOCK_TOLERANCE_NS: u64 = 1_000_000_000;
@@ -205,9 +205,15 @@ impl Store {
             return Err(payload_mismatch().into());
         }
         let placement = match from_reserve {
-            true => self.journal.place_from_reserve(&records)?,
-            false => self.journal.place(&records)?,
+            true => self.journal.place_from_reserve(&records),
+            false => self.journal.place(&records),
         };
+        if let Err(JournalError::NoSpace { .. }) = placement {
+            // There is less room than was thought, as others fill the disk: the next one is judged by what there is.
+            inner.room = Room::default();
+            self.upkeep.tight.store(true, Ordering::Relaxed);
+        }
+        let placement = placement?;
         inner.room.placed += payload.len() as u64 + 2;
         let mut steps = Vec::with_capacity(events.len());
         for (i, event) in events.iter().enumerate() {

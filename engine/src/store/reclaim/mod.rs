@@ -168,6 +168,11 @@ impl Store {
                 Swept::All if !is_new => {}
                 _ => break,
             }
+            // What a window shows is alive; while much is given back the journal grows, and they move on.
+            if !options.now {
+                self.keep_on_the_way();
+                done.history = self.move_windows_on()?.or(done.history);
+            }
         }
         done.bytes_freed = done.bytes_freed.saturating_sub(done.bytes_copied);
         Ok(done)
