@@ -224,6 +224,7 @@ fn enough_room(request: &Request<'_>) -> Result<(), Refusal> {
         | Command::GiveWay
         | Command::ReleaseHistory { .. }
         | Command::ReclaimSegments { .. }
+        | Command::MoveArchive { .. }
         | Command::VolumeRemove { .. }
         | Command::Settle { .. }
         | Command::DropOrphan { .. } => (1, 0),

@@ -99,16 +99,18 @@ impl Store {
         if self.journal.flushed() < boundary {
             self.sync()?;
         }
-        let mut bases = |first: Seq| match self.kept_base(first) {
+        let reader = self.journal.reader();
+        let mut from_file = |first: Seq| base_for(&*self.disk, &self.journal, first);
+        let mut nearest = |first: Seq| match self.kept_base(first) {
             Some(kept) => Ok(kept),
-            None => base_for(&*self.disk, &self.journal, first),
+            None => from_file(first),
         };
-        fold_from(
-            &self.journal.reader(),
-            &mut bases,
-            Some(boundary),
-            &mut |_, _| {},
-        )
+        let until = Some(boundary);
+        match fold_from(&reader, &mut nearest, until, &mut |_, _| {}) {
+            Ok(state) => Ok(state),
+            // What cannot be read may lie before a state file that is nearer.
+            Err(_) => fold_from(&reader, &mut from_file, until, &mut |_, _| {}),
+        }
     }
 
     /// The newest state kept at or before a position, and a place shortly before it, where no state file is much nearer. What is folded from it shares its
@@ -128,6 +130,10 @@ impl Store {
         let starts = [segment, segment.saturating_sub(1)].into_iter();
         let mut starts = starts.filter_map(|s| Some(reader.frame_at(s, 0).ok()?.behind()));
         let start = starts.find(|start| start.number <= kept.state.seq + 1)?;
+        // A segment's file may be there still whose events have moved away.
+        if start.number < reader.origin().number {
+            return None;
+        }
         let is_ours = reader.holds(&start).unwrap_or(false);
         is_ours.then_some((kept.state, start))
     }

@@ -179,16 +179,20 @@ impl Store {
         enough: &dyn Fn(&Store) -> bool,
         job: &Job,
     ) -> Result<bool, Error> {
+        self.trim_for_room();
         match self.give_up_history_until(wanted, enough, job) {
             Ok(Some(enough)) => return Ok(enough),
             Ok(None) => {}
             // What is alive at the present can be told without it.
-            Err(error) if error.kind() == Kind::Damaged => {
-                tracing::error!(%error, "the history is damaged: all of it is given up for space");
+            Err(error) if !self.is_window_readable() => {
+                tracing::error!(%error, "the history cannot be read: all of it is given up for space");
             }
             Err(error) => return Err(error),
         }
         tracing::warn!("all history is given up for space");
+        self.release_all_history()?;
+        // Now those may go that lay within it.
+        self.trim_for_room();
         loop {
             self.release_all_history()?;
             if let Some(enough) = self.swept(wanted, enough, job)? {
@@ -199,6 +203,13 @@ impl Store {
                 Err(error) if error.kind() == Kind::NoSpace => return Ok(false),
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Lets archives go that are no longer to be kept. Where they cannot, space is given back all the same.
+    fn trim_for_room(&self) {
+        if let Err(error) = self.trim_archives() {
+            tracing::warn!(%error, "archives that are no longer to be kept stay");
         }
     }
 
@@ -234,10 +245,6 @@ impl Store {
         enough: &dyn Fn(&Store) -> bool,
         job: &Job,
     ) -> Result<Option<bool>, Error> {
-        // Nobody has to wait for a copy of what is no longer to be kept; where it cannot go, space is given back all the same.
-        if let Err(error) = self.trim_archives() {
-            tracing::warn!(%error, "archives that are no longer to be kept stay");
-        }
         let swept = self.sweep_until(wanted, job)?;
         if enough(self) {
             return Ok(Some(true));

@@ -288,7 +288,9 @@ impl Store {
             young: self.journal.head().next_addr,
             elapsed: self.elapsed_at(state.elapsed),
         };
-        self.remember(state.seq, (state.seq == state.boundary).then_some(place));
+        let place = (state.seq == state.boundary).then_some(place);
+        self.files().remove(&state.seq);
+        self.remember(state.seq, place);
     }
 
     fn remember(&self, seq: Seq, place: Option<Place>) {

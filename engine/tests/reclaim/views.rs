@@ -1,6 +1,6 @@
 //! Views of what may be gone.
 
-use super::town::{Town, me};
+use super::town::{BLOCKS, Town, me};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use strand_engine::*;
@@ -269,5 +269,28 @@ fn what_only_readers_keep_is_counted_and_is_not_dead() {
     assert_eq!(town.store.kept_for_readers().unwrap(), gone);
     drop((within, kept));
     assert_eq!(town.store.kept_for_readers().unwrap(), 0);
+    town.check();
+}
+
+#[test]
+fn no_view_is_folded_from_before_the_horizon() {
+    let mut town = Town::new(None);
+    (0..BLOCKS).for_each(|block| drop(town.put(block).unwrap()));
+    town.clock.advance(2 * 3_600_000_000_000);
+    town.put(0).unwrap();
+    town.store.housekeep().unwrap(); // the state here is kept
+    // This one lives on, and the file of its segment with it.
+    town.put(BLOCKS - 1).unwrap();
+    (0..200).for_each(|n| drop(town.put(n % (BLOCKS - 8)).unwrap()));
+    town.store.sync().unwrap();
+    let until = town.store.state().boundary;
+    let moved = town.store.move_archives(until, None).unwrap();
+    let options = ReclaimOptions {
+        most_live: Some(1),
+        ..ReclaimOptions::default()
+    };
+    assert!(town.store.reclaim(&options).unwrap().segments > 0);
+    assert_eq!(town.store.state_at(moved.before).unwrap().seq, moved.before);
+    town.store.reclaim(&options).unwrap();
     town.check();
 }

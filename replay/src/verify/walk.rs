@@ -164,8 +164,10 @@ impl Walk<'_> {
                     );
                     // Where a segment is full, the next frame stands in the one behind it.
                     let (segment, block) = match reader.frame_at(before.segment, before.block) {
+                        // It may be read at the second try.
+                        Ok(_) => (before.segment, before.block),
                         Err(error) if error.is_unreadable() => (before.segment, before.block),
-                        _ => (before.segment + 1, 0),
+                        Err(_) => (before.segment + 1, 0),
                     };
                     let offset = u64::from(block) * BLOCK_SIZE as u64;
                     let finding = Finding::damage("header", what).on_disk(segment, offset);

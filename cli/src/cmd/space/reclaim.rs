@@ -88,7 +88,8 @@ fn in_words(context: &mut Context, args: &Args, done: &Reclaimed) -> Outcome {
             .line(format!("the history window begins at seq {seq} now"))?;
     }
     context.out.line(match done.segments {
-        0 if done.scattered == 0 || done.cancelled => "nothing to give back".to_owned(),
+        0 if done.cancelled => "nothing was given back".to_owned(),
+        0 if done.scattered == 0 => "nothing to give back".to_owned(),
         0 if args.now => format!(
             "nothing to give back: {} lies scattered among too much that is alive",
             units::size(done.scattered)

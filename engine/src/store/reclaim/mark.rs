@@ -91,6 +91,11 @@ impl Store {
         Ok(marks.map_or(0, |mut marks| marks.add(&leased)))
     }
 
+    /// Whether the state is known at which the oldest window begins: without it nobody can tell what is dead.
+    pub(in crate::store) fn is_window_readable(&self) -> bool {
+        self.frozen().is_ok()
+    }
+
     /// `None` where nothing can be dead.
     fn frozen(&self) -> Result<Option<Frozen>, Error> {
         let inner = self.lock();
