@@ -223,7 +223,7 @@ impl Segments {
 
     /// Segments that are ready, or could still be made, once all up to `last` are entered.
     fn left_behind(&self, last: u64) -> u64 {
-        let growth = self.can_grow_by();
+        let (growth, _) = self.can_grow_by();
         let state = self.state();
         let ready = state.present.range(last + 1..).count() as u64;
         let to_make = (last + 1).saturating_sub(next_of(&state));

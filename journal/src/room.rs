@@ -84,10 +84,9 @@ impl Journal {
             )
         };
         let before = segments - ready - u64::from(at_head);
-        let growth = if self.read_only {
-            0
-        } else {
-            self.core.segments.can_grow_by()
+        let (growth, all) = match self.read_only {
+            true => (0, 0),
+            false => self.core.segments.can_grow_by(),
         };
         let rest = if at_head {
             blocks - u64::from(block)
@@ -99,7 +98,7 @@ impl Journal {
         let with = |more: u64| rest.saturating_add(more.saturating_mul(blocks));
         Space {
             free_blocks: with(growth.saturating_sub(self.core.segments.reserve())),
-            blocks_with_reserve: with(growth),
+            blocks_with_reserve: with(ready.saturating_add(all)),
             used_bytes: before * layout.segment_size + u64::from(block) * BLOCK_SIZE as u64,
             capacity: self.core.segments.capacity(),
             segments,

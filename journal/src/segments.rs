@@ -274,15 +274,20 @@ impl Segments {
         open.insert(segment, Arc::clone(file));
     }
 
-    /// How many more segments ordinary work may have made, those of the reserve included.
-    pub(crate) fn can_grow_by(&self) -> u64 {
+    /// How many more segments can be made while ordinary work leaves room for what other files come to take, those of the reserve included; and how many by
+    /// whoever gives space back: those files are there by then, or take what is left.
+    pub(crate) fn can_grow_by(&self) -> (u64, u64) {
         let archives = self.shelf.totals().1;
         let state = self.state();
         let by_numbers = self.layout.last_segment() - state.present.last().copied().unwrap_or(0);
-        let others = archives.saturating_add(state.besides);
-        let by_capacity = state.room(self.layout.segment_size, others);
+        let room = |others| state.room(self.layout.segment_size, others);
+        let (ordinary, all) = (
+            room(archives.saturating_add(state.besides)),
+            room(archives),
+        );
         drop(state);
-        by_capacity.min(by_numbers).min(self.disk_room())
+        let most = by_numbers.min(self.disk_room());
+        (ordinary.min(most), all.min(most))
     }
 
     /// Segments that the disk has room for. One that does not say is asked again when a segment is made.

@@ -74,3 +74,41 @@ fn the_next_segment_is_made_ahead_however_little_is_left_and_no_other() {
     assert_eq!(journal.head().segment, 2);
     journal.close().unwrap();
 }
+
+/// What archives and state files come to take is kept from ordinary work; the segment that is kept beside it is there still when they have taken it.
+#[test]
+fn the_reserve_is_there_also_when_other_files_have_taken_what_was_set_aside_for_them() {
+    const SEGMENT: u64 = 64 << 10;
+    let options = CreateOptions {
+        segment_size: SEGMENT,
+        capacity: Some(4 * SEGMENT),
+        ..options()
+    };
+    let journal = Journal::create(Arc::new(MemoryDisk::new()), options).unwrap();
+    journal.set_reserve(1, SEGMENT);
+    let before = journal.space();
+    let per_segment = SEGMENT / BLOCK_SIZE as u64;
+    assert_eq!(
+        before.blocks_with_reserve,
+        before.free_blocks + 2 * per_segment
+    );
+    journal.set_other_bytes(2 * SEGMENT);
+    let space = journal.space();
+    assert!(space.free_blocks < per_segment, "{space:?}");
+    assert_eq!(space.blocks_with_reserve, space.free_blocks + per_segment);
+    let block = [Block::from_slice(b"block")];
+    let record = |time| Record {
+        time,
+        bytes: b"event",
+        blocks: &block,
+    };
+    let mut time = 1;
+    while let Ok(placed) = journal.place(&[record(time)]) {
+        journal.commit(placed.ticket).unwrap();
+        time += 1;
+    }
+    assert_eq!(journal.head().segment, 1);
+    let ticket = journal.place_from_reserve(&[record(time)]).unwrap().ticket;
+    journal.commit(ticket).unwrap();
+    assert_eq!(journal.head().segment, 2);
+}

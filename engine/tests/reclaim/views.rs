@@ -275,13 +275,15 @@ fn what_only_readers_keep_is_counted_and_is_not_dead() {
 #[test]
 fn no_view_is_folded_from_before_the_horizon() {
     let mut town = Town::new(None);
-    (0..BLOCKS).for_each(|block| drop(town.put(block).unwrap()));
+    town.rewrite().unwrap();
     town.clock.advance(2 * 3_600_000_000_000);
     town.put(0).unwrap();
     town.store.housekeep().unwrap(); // the state here is kept
     // This one lives on, and the file of its segment with it.
     town.put(BLOCKS - 1).unwrap();
-    (0..200).for_each(|n| drop(town.put(n % (BLOCKS - 8)).unwrap()));
+    for n in 0..200 {
+        town.put(n % (BLOCKS - 8)).unwrap();
+    }
     town.store.sync().unwrap();
     let until = town.store.state().boundary;
     let moved = town.store.move_archives(until, None).unwrap();
