@@ -281,10 +281,7 @@ impl Segments {
         let state = self.state();
         let by_numbers = self.layout.last_segment() - state.present.last().copied().unwrap_or(0);
         let room = |others| state.room(self.layout.segment_size, others);
-        let (ordinary, all) = (
-            room(archives.saturating_add(state.besides)),
-            room(archives),
-        );
+        let (ordinary, all) = (room(archives.saturating_add(state.besides)), room(archives));
         drop(state);
         let most = by_numbers.min(self.disk_room());
         (ordinary.min(most), all.min(most))
