@@ -43,12 +43,12 @@ const MAX_WRITE: u32 = 1 << 20;
 /// Requests that the kernel may have under way in the background (read-ahead, write-back).
 const MAX_BACKGROUND: u16 = 64;
 
-/// What of the kernel's offers is taken.
+/// What of the kernel's offers is taken. Not that `open` cuts the file at once (`FUSE_ATOMIC_O_TRUNC`): it would be asked for before the kernel looks whether the
+/// file may be written, and a program that runs would be cut by an open that is refused.
 pub(super) fn agree(config: &mut KernelConfig) {
     for wanted in [
         InitFlags::FUSE_PARALLEL_DIROPS,
         InitFlags::FUSE_ASYNC_DIO,
-        InitFlags::FUSE_ATOMIC_O_TRUNC,
         InitFlags::FUSE_CACHE_SYMLINKS,
         InitFlags::FUSE_DONT_MASK,
         InitFlags::FUSE_HANDLE_KILLPRIV_V2,

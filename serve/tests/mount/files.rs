@@ -214,3 +214,25 @@ fn permissions_and_the_sticky_bit_are_kept() {
     assert_eq!(made.mode() & 0o7777, 0o750);
     assert!(as_nobody(&format!("rm {}", shown("tmp/n"))));
 }
+
+/// The kernel asks first whether the file may be written at all, and only then is it cut.
+#[test]
+fn a_program_that_runs_is_not_cut_by_an_open_that_is_refused() {
+    let Some(s) = setting() else { return };
+    let program = s.at.join("sleep");
+    fs::copy("/bin/sleep", &program).unwrap();
+    let whole = fs::read(&program).unwrap();
+    let mut running = std::process::Command::new(&program)
+        .arg("60")
+        .spawn()
+        .unwrap();
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::TRUNC;
+    let cut = rustix::fs::open(&program, flags, rustix::fs::Mode::empty());
+    assert_eq!(cut.err(), Some(Errno::TXTBSY));
+    assert!(fs::read(&program).unwrap() == whole);
+    assert!(running.try_wait().unwrap().is_none(), "it runs on");
+    running.kill().unwrap();
+    running.wait().unwrap();
+    fs::write(&program, b"short").unwrap();
+    assert_eq!(fs::read(&program).unwrap(), b"short");
+}
