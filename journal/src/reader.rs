@@ -98,19 +98,20 @@ impl Reader {
         }
     }
 
-    /// Whether a place is one of this journal's: it lies at or before the durable end, behind a frame that has its chain hash.
+    /// Whether a place is one of this journal's: it lies at or before the durable end, behind a frame that has its chain hash, and not before the origin: of a
+    /// segment whose events have moved away the file may still be there, for its blocks, and nothing can be read on from there.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn holds(&self, start: &Start) -> Result<bool, Error> {
-        if *start == self.origin() {
+        let begins = self.origin();
+        if *start == begins {
             return Ok(true);
         }
         let end = self.end();
         let beyond =
             start.number > end.number || (start.segment, start.block) > (end.segment, end.block);
-        let origin = Start::origin(self.core.layout.store);
-        if beyond || *start == origin {
+        if beyond || start.number < begins.number || is_before(start, &begins) {
             return Ok(false);
         }
         Ok(misplaced(&self.core.segments, &self.core.layout, start)?.is_none())

@@ -130,10 +130,6 @@ impl Store {
         let starts = [segment, segment.saturating_sub(1)].into_iter();
         let mut starts = starts.filter_map(|s| Some(reader.frame_at(s, 0).ok()?.behind()));
         let start = starts.find(|start| start.number <= kept.state.seq + 1)?;
-        // A segment's file may be there still whose events have moved away.
-        if start.number < reader.origin().number {
-            return None;
-        }
         let is_ours = reader.holds(&start).unwrap_or(false);
         is_ours.then_some((kept.state, start))
     }

@@ -194,7 +194,6 @@ impl Store {
         // Now those may go that lay within it.
         self.trim_for_room();
         loop {
-            self.release_all_history()?;
             if let Some(enough) = self.swept(wanted, enough, job)? {
                 return Ok(enough);
             }
@@ -203,6 +202,7 @@ impl Store {
                 Err(error) if error.kind() == Kind::NoSpace => return Ok(false),
                 Err(error) => return Err(error),
             }
+            self.release_all_history()?;
         }
     }
 

@@ -481,11 +481,9 @@ pub(super) fn base_for(
     first: Seq,
 ) -> Result<(State, Start), Error> {
     let reader = journal.reader();
-    let begins = reader.origin().number;
     let mut below = first.saturating_add(1);
     while let Ok(Some((state, start))) = newest_state(disk, below, &mut Vec::new()) {
-        // Of a segment whose events have moved away the file may still be there, for its blocks: nothing is folded from there.
-        if start.number >= begins && reader.holds(&start).unwrap_or(false) {
+        if reader.holds(&start).unwrap_or(false) {
             return Ok((state, start));
         }
         below = state.seq;

@@ -288,14 +288,12 @@ impl Store {
             young: self.journal.head().next_addr,
             elapsed: self.elapsed_at(state.elapsed),
         };
-        let place = (state.seq == state.boundary).then_some(place);
-        self.files().remove(&state.seq);
-        self.remember(state.seq, place);
+        self.remember(state.seq, (state.seq == state.boundary).then_some(place));
     }
 
     fn remember(&self, seq: Seq, place: Option<Place>) {
         let mut files = self.files();
-        files.entry(seq).or_insert(place);
+        files.insert(seq, place);
         while files.len() > MOST_KEPT {
             files.pop_first();
         }

@@ -347,7 +347,7 @@ impl Journal {
 
     fn is_behind_horizon(&self, place: &Start) -> Result<(), Error> {
         let reader = self.reader();
-        if place.number < reader.origin().number || !reader.holds(place)? {
+        if !reader.holds(place)? {
             return Err(Error::BadStart {
                 segment: place.segment,
                 block: place.block,
