@@ -7,7 +7,7 @@ mod names;
 mod plan;
 mod text;
 
-pub use due::{Look, due, scheduled};
+pub use due::{Due, Look, due, scheduled};
 pub use names::{is_scheduled_name, scheduled_name};
 pub use plan::{Plan, Taken, next_due, plan};
 pub use text::parse_keep;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use strand_engine::schedule::{Look, due, scheduled};
-use strand_engine::{Actor, CheckpointId, Command, Error, Source, State, VolumeId};
+use strand_engine::{Actor, CheckpointId, Error, Source, State, VolumeId};
 
 /// How often it looks.
 const TICK: Duration = Duration::from_secs(1);
@@ -106,18 +106,16 @@ impl Follower {
             in_use: &|checkpoint| in_use.contains(&checkpoint),
         };
         let due = due(state, id, &look);
-        let (takes, drops): (Vec<_>, Vec<_>) = due
-            .into_iter()
-            .partition(|command| matches!(command, Command::CheckpointCreate { .. }));
         let mut outcome = Ok(());
         // One that stays, as it has just been mounted, keeps none of the others, nor what is due.
-        for command in drops.into_iter().take(MOST_AT_ONCE).chain(takes) {
-            let takes = matches!(command, Command::CheckpointCreate { .. });
-            match self.live.run(&self.actor, command, Force::No) {
-                Ok(_) if takes => self.took(id),
-                Ok(_) => {}
-                Err(error) => outcome = Err(error),
+        for command in due.drop.into_iter().take(MOST_AT_ONCE) {
+            if let Err(error) = self.live.run(&self.actor, command, Force::No) {
+                outcome = Err(error);
             }
+        }
+        if let Some(command) = due.take {
+            self.live.run(&self.actor, command, Force::No)?;
+            self.took(id);
         }
         outcome
     }
@@ -154,7 +152,7 @@ impl Follower {
 mod tests {
     use super::*;
     use crate::LiveOptions;
-    use strand_engine::{InitOptions, Keep, ManualClock, NewBody, Quota, Schedule, Store};
+    use strand_engine::{Command, InitOptions, Keep, ManualClock, NewBody, Quota, Schedule, Store};
     use strand_journal::{MemoryDisk, StoreId};
 
     const SECOND: u64 = 1_000_000_000;

@@ -31,12 +31,20 @@ pub fn scheduled(
     all.filter(move |c| c.volumes == [volume] && is_scheduled_name(&c.name))
 }
 
-/// The commands that follow the schedule of a volume now: the checkpoints that go, and last, where one is due, the one that is taken. None where it has no
-/// schedule. One that is refused is no reason to leave the others out.
+/// The commands that follow a schedule now, in this order. One that is refused is no reason to leave the others out.
+#[derive(Debug, Default)]
+pub struct Due {
+    /// Checkpoints that go.
+    pub drop: Vec<Command>,
+    /// The one that is taken, where one is due.
+    pub take: Option<Command>,
+}
+
+/// What follows the schedule of a volume now; nothing where it has none.
 #[must_use]
-pub fn due(state: &State, volume: VolumeId, look: &Look<'_>) -> Vec<Command> {
+pub fn due(state: &State, volume: VolumeId, look: &Look<'_>) -> Due {
     let Some(schedule) = state.volume(volume).and_then(|v| v.schedule.as_ref()) else {
-        return Vec::new();
+        return Due::default();
     };
     let theirs: Vec<&Arc<Checkpoint>> = scheduled(state, volume).collect();
     let existing: Vec<Taken> = theirs
@@ -47,20 +55,21 @@ pub fn due(state: &State, volume: VolumeId, look: &Look<'_>) -> Vec<Command> {
         })
         .collect();
     let plan = plan(look.now, look.last, &existing, schedule);
-    let drop = plan
-        .drop
-        .into_iter()
-        .map(|place| Command::CheckpointGiveUp {
-            checkpoint: theirs[place].id,
-            cause: GiveUp::Schedule,
-        });
-    let take = plan.take.then(|| Command::CheckpointCreate {
-        name: Some(scheduled_name(state, look.wall)),
-        volumes: vec![volume],
-        nomount: false,
-        removable: true,
-        nodata: false,
-        note: String::new(),
-    });
-    drop.chain(take).collect()
+    let drop = plan.drop.into_iter();
+    Due {
+        drop: drop
+            .map(|place| Command::CheckpointGiveUp {
+                checkpoint: theirs[place].id,
+                cause: GiveUp::Schedule,
+            })
+            .collect(),
+        take: plan.take.then(|| Command::CheckpointCreate {
+            name: Some(scheduled_name(state, look.wall)),
+            volumes: vec![volume],
+            nomount: false,
+            removable: true,
+            nodata: false,
+            note: String::new(),
+        }),
+    }
 }

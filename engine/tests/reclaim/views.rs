@@ -215,6 +215,23 @@ fn a_view_is_folded_from_the_nearest_state_that_is_kept() {
         },
     };
     town.store.run(&me(), command).unwrap();
+    // A file that nothing changes afterwards.
+    let live = town.store.live(town.volume).unwrap();
+    let command = Command::Create {
+        volume: town.volume,
+        dir: live.root,
+        name: b"still"[..].into(),
+        body: NewBody::File,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+    };
+    town.store.run(&me(), command).unwrap();
+    let live = town.store.live(town.volume).unwrap();
+    let still = live.lookup(b"still").unwrap();
+    let bytes = [7; 5 * 4096];
+    let done = town.store.write(&me(), town.volume, still, 0, &bytes);
+    town.store.commit(done.unwrap().ticket).unwrap();
     let mut then = None;
     for round in 0..20 {
         let last = town.write(50);
@@ -230,6 +247,10 @@ fn a_view_is_folded_from_the_nearest_state_that_is_kept() {
     let view = town.store.view(source).unwrap();
     let shown = Town::shown(&town.store, &view).unwrap();
     assert!(shown == Town::expected(&content));
+    // What has not changed since is the live volume's own, not another copy of it.
+    let live = town.store.live(town.volume).unwrap();
+    let map = |tree: &Fileset| tree.inode(still).unwrap().file().unwrap().map.clone();
+    assert!(map(&view).ptr_eq(&map(&live)));
     let early = town.store.state_at(60).unwrap_err();
     assert_eq!(early.kind(), Kind::Damaged);
 }

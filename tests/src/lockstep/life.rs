@@ -97,7 +97,8 @@ fn follow_schedule(store: &Store, clock: &ManualClock, volume: VolumeId) -> Resu
             sources.any(|source| matches!(source, Source::Checkpoint(_, c) if c == id))
         },
     };
-    for command in due(&store.state(), volume, &look) {
+    let due = due(&store.state(), volume, &look);
+    for command in due.drop.into_iter().chain(due.take) {
         store.run(&Actor::program(), command)?;
     }
     Ok(())
